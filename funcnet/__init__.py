@@ -1,0 +1,58 @@
+"""funcnet: feed-forward networks whose backward pass is written by hand and returned as a value."""
+
+from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
+from funcnet.custom_vjp import as_cost, as_function
+from funcnet.initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    Uniform,
+    Zeros,
+)
+from funcnet.layers import (
+    ELU,
+    GELU,
+    SELU,
+    Chain,
+    Dense,
+    Dropout,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+    mlp,
+)
+from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
+from funcnet.parameters import from_weights, init
+from funcnet.penalties import L1, L2, ElasticNet
+from funcnet.protocols import Combinator, Initializer, Layer, Loss, Penalty
+from funcnet.serialization import from_json, to_json
+from funcnet.spec import spec
+
+__all__ = [
+    # networks
+    "mlp", "Chain", "Dense", "Residual", "Dropout", "LayerNorm",
+    "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus",
+    "Softmax", "LogSoftmax", "Identity",
+    # what they are trained on
+    "SquaredError", "AbsoluteError", "Huber", "LogCosh", "CrossEntropy", "BinaryCrossEntropy",
+    "L1", "L2", "ElasticNet",
+    # parameters
+    "init", "from_weights",
+    "Uniform", "GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal", "LecunNormal", "Zeros", "Constant",
+    # forward and backward propagation
+    "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
+    "as_function", "as_cost",
+    # specs of your own
+    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "to_json", "from_json",
+]  # fmt: skip

@@ -1,0 +1,230 @@
+"""What every public function checks of its arguments, before anything is computed or compiled."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.keys import typed
+from funcnet.protocols import AnyLayer, Layer, Loss, Params, Penalty, missing_functions
+from funcnet.spec import is_spec
+
+
+class Batch(NamedTuple):
+    """Checked arguments. With weights, examples of weight 0 are taken out of `x` and `y`."""
+
+    x: jax.Array
+    y: jax.Array
+    weights: jax.Array | None
+    key: jax.Array | None
+
+
+def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tuple[jax.Array, jax.Array | None]:
+    """x as an array and the key as a typed one, if network, parameters, x and key fit together."""
+    check_layer_functions(net)
+    x = jnp.asarray(x)
+    if x.ndim < 2:
+        raise ValueError(
+            f"x: expected (m, *positions, features), got shape {x.shape}. "
+            "Use x[None] for one example, x[:, None] for one feature."
+        )
+    check_params(net, params, x.dtype)
+    return x, None if key is None else _checked_key(net, key, len(x))
+
+
+def checked_batch(
+    net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, weights: Any = None, key: Any = None
+) -> Batch:
+    """All that a cost is computed from, checked; what may not count is taken out."""
+    x, key = checked_input(net, params, x, key)
+    for name in ("value", "delta"):
+        if isinstance(loss, type) or not callable(getattr(loss, name, None)):
+            raise TypeError(
+                f"loss: expected a loss such as SquaredError(), got {loss!r}, which lacks {name}(output, y)."
+            )
+    y = jnp.asarray(y)
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(
+            f"x has {len(x)} examples (shape {x.shape}) but y has shape {y.shape}. Their first axes must be equal: "
+            "check that both come from the same split, in the order x, y."
+        )
+    output = _output_struct(net, x.shape, x.dtype)
+    if weights is not None:
+        weights = _checked_weights(weights, output.shape[:-1])
+        x, y = _taken_out(weights, x, y)
+    refuse_non_finite("x", x)
+    refuse_non_finite("y", y)
+    jax.eval_shape(lambda a: loss.value(a, y), output)
+    return Batch(x, y, weights, key)
+
+
+def check_layer_functions(layer: object) -> None:
+    """Refuse what is no layer, naming the functions it lacks."""
+    lacking = missing_functions(layer)
+    if isinstance(layer, type) or lacking:
+        what = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
+        missing = f", which lacks {', '.join(lacking)}" if lacking else ""
+        raise TypeError(
+            f"net: expected a layer such as Chain(...), got {what}{missing}. A layer is an instance with init, "
+            "forward, backward and gradient (a combinator: contract instead of gradient)."
+        )
+    if not is_spec(layer):
+        raise TypeError(f"net: {type(layer).__name__} is not a spec. Put @fn.spec on the class.")
+
+
+def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
+    """Refuse parameters that are not this network's, or of another type than x."""
+    expected, found = dict(named_leaves(_params_struct(net))), dict(named_leaves(params))
+    remedy = f"Parameters of {net} come from fn.init(net, key)."
+    if missing := [name for name in expected if name not in found]:
+        raise ValueError(f"params: {missing[0]} is missing. {remedy}")
+    if extra := [name for name in found if name not in expected]:
+        raise ValueError(f"params: {extra[0]} is not a parameter of this network. {remedy}")
+    for name, leaf in found.items():
+        if np.shape(leaf) != expected[name].shape:
+            raise ValueError(f"params: {name} has shape {np.shape(leaf)}, expected {expected[name].shape}. {remedy}")
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"params: {name} is {dtype}, expected a floating type.")
+        if jnp.issubdtype(x_dtype, jnp.floating) and dtype != x_dtype:
+            raise TypeError(
+                f"params: {name} is {dtype} but x is {x_dtype}. Use one type: x.astype({dtype.name!r}), or "
+                f"jax.tree.map(lambda leaf: leaf.astype({x_dtype.name!r}), params)."
+            )
+    wanted, got = str(jax.tree.structure(_params_struct(net))), str(jax.tree.structure(params))
+    if wanted != got:
+        raise ValueError(f"params: expected the structure {wanted}, got {got}. {remedy}")
+
+
+def named_leaves(params: Params) -> Iterator[tuple[str, Any]]:
+    """Every parameter under its name in words: "layer 2, w". Only layers that have parameters are counted."""
+    for number, layer in enumerate(jax.tree.leaves(params, is_leaf=lambda part: isinstance(part, dict)), 1):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(layer):
+            yield ", ".join([f"layer {number}", *(str(getattr(part, "key", part)) for part in path)]), leaf
+
+
+def leaf_layers(layer: Any) -> Iterator[Layer]:
+    """The leaf layers of a network, in order: what stands in a combinator's fields."""
+    if not hasattr(layer, "contract"):
+        yield layer
+        return
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if hasattr(part, "forward"):
+                yield from leaf_layers(part)
+
+
+def check_features(layer: object, x: jax.Array, w: jax.Array, features: int) -> None:
+    """Refuse inputs of another size or type than a layer's parameters want."""
+    if x.shape[-1] != features:
+        raise ValueError(
+            f"{layer}: expected inputs with {features} features on the last axis, got shape {x.shape}. "
+            "Check the previous layer's size."
+        )
+    if x.dtype != w.dtype:
+        raise TypeError(
+            f"{layer}: the inputs are {x.dtype} but the parameters {w.dtype}. Use x.astype({w.dtype.name!r})."
+        )
+
+
+def refuse_non_finite(name: str, values: jax.Array) -> None:
+    """Name the first entry that is not finite, where values can be seen (not under jit)."""
+    if isinstance(values, jax.core.Tracer) or not jnp.issubdtype(values.dtype, jnp.inexact):
+        return
+    finite = np.isfinite(np.asarray(values))
+    if not finite.all():
+        first = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{name}[{', '.join(map(str, first))}] is {np.asarray(values)[first]}. Remove such examples, "
+            "fill them in, or give them weight 0."
+        )
+
+
+@lru_cache(maxsize=1024)
+def _params_struct(net: Any) -> Params:
+    return jax.eval_shape(net.init, jax.random.key(0))
+
+
+@lru_cache(maxsize=1024)
+def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    floating = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.zeros(()).dtype
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, floating), _params_struct(net))
+    return jax.eval_shape(lambda p, x: net.forward(p, x)[0], params, jax.ShapeDtypeStruct(shape, dtype))
+
+
+def is_key(key: Any) -> bool:
+    """Whether this is a random key, of either kind that JAX has."""
+    if not hasattr(key, "dtype") or not hasattr(key, "shape"):
+        return False
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
+
+
+def shown(value: Any) -> str:
+    """A short description of a value for a message."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"shape {value.shape} of {value.dtype}"
+    return repr(value)
+
+
+def _checked_key(net: AnyLayer, key: Any, m: int) -> jax.Array:
+    if not is_key(key) or typed(key).shape not in ((), (m,)):
+        raise TypeError(
+            f"key: expected one key, jax.random.key(seed), or one per example, jax.random.split(key, {m}), "
+            f"got {shown(key)}."
+        )
+    if not any(getattr(layer, "draws", False) for layer in leaf_layers(net)):
+        raise ValueError(
+            f"key: no layer of {net} draws random numbers, so a key has no use. Leave key out. "
+            "(A layer of your own that draws says so by the class attribute draws = True.)"
+        )
+    return typed(key)
+
+
+def _checked_weights(weights: Any, cost_shape: tuple[int, ...]) -> jax.Array:
+    weights = jnp.asarray(weights)
+    if weights.shape not in (cost_shape[:1], cost_shape):
+        shapes = " or ".join(map(str, dict.fromkeys((cost_shape[:1], cost_shape))))
+        raise ValueError(f"weights: expected shape {shapes}, one per example or position, got {weights.shape}.")
+    refuse_non_finite("weights", weights)
+    if not isinstance(weights, jax.core.Tracer) and (np.asarray(weights) < 0).any():
+        raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}. Use 0 for what must not count.")
+    return weights
+
+
+def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x and y with what has weight 0 replaced, since 0·∞ is not 0.
+
+    An example that counts nowhere is replaced by the first that counts: whatever a layer does with
+    that one is as finite as the rest. At a position of weight 0 in an example that counts, only
+    what is not finite is replaced, since a layer may look across positions.
+    """
+    counts = (weights != 0).reshape(len(weights), -1)
+    example = counts.any(-1)
+    first = jnp.argmax(example) if len(weights) else 0
+
+    def replaced(values: jax.Array) -> jax.Array:
+        if not len(weights):
+            return values
+        rows = example.reshape(-1, *[1] * (values.ndim - 1))
+        if weights.ndim > 1 and jnp.issubdtype(values.dtype, jnp.inexact):
+            here = (weights != 0).reshape(*weights.shape, *[1] * (values.ndim - weights.ndim))
+            values = jnp.where(here | jnp.isfinite(values), values, 0)
+        stand_in = jnp.where(example.any(), values[first], jnp.zeros_like(values[0]))
+        return jnp.where(rows, values, stand_in[None])
+
+    return replaced(x), replaced(y)
+
+
+def check_penalty(penalty: Penalty | None) -> None:
+    if penalty is not None and not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty: expected one such as L2(1e-4), got {penalty!r}, which lacks value or gradient.")
+
+
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}.")

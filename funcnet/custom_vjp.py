@@ -1,0 +1,137 @@
+"""The hand-written backward pass inside other JAX programs, as `jax.custom_vjp` rules."""
+
+from functools import partial
+from typing import Any
+
+import jax
+
+from funcnet import arguments
+from funcnet.backprop import Reduction, cost, gradient, value_and_grad
+from funcnet.protocols import AnyLayer, Loss, Params, Penalty
+from funcnet.spec import spec
+
+
+def as_function(net: AnyLayer) -> "Function":
+    """The network as `f(params, x, key=None)`, differentiated by its hand-written backward pass.
+
+    To drop into any JAX program: its `jax.grad`, `jit` and `vmap`, or a Flax or Equinox model.
+    Reverse mode only: `jax.jvp` and `jax.hessian` of it raise JAX's error for custom rules.
+
+    Args:
+        net: a layer.
+
+    Returns:
+        A hashable callable that gives the output for `params` and x (m, *positions, features).
+
+    Raises:
+        TypeError: something that is no layer. The callable raises what `forward` raises.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> net = fn.Dense(1, 1)
+        >>> f = fn.as_function(net)
+        >>> params = fn.from_weights(net, [[[2.0]]])
+        >>> jax.grad(lambda params: f(params, jnp.array([[3.0]])).sum())(params)["w"].tolist()
+        [[3.0]]
+    """
+    arguments.check_layer_functions(net)
+    return Function(net)
+
+
+@spec
+class Function:
+    """A network as a callable with its own derivative. Made by `as_function`."""
+
+    net: AnyLayer
+
+    def __call__(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        x, key = arguments.checked_input(self.net, params, x, key)
+        arguments.refuse_non_finite("x", x)
+        return _apply(self.net, params, x, key)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _apply(net: AnyLayer, params: Params, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    return net.forward(params, x, key)[0]
+
+
+def _apply_forward(net: AnyLayer, params: Params, x: jax.Array, key: jax.Array | None) -> Any:
+    output, tape = net.forward(params, x, key)
+    return output, (params, tape)
+
+
+def _apply_backward(net: AnyLayer, kept: Any, delta: jax.Array) -> Any:
+    params, tape = kept
+    input_delta, deltas = net.backward(params, tape, delta)
+    grads = gradient(net, tape, deltas)
+    return jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params), input_delta, None
+
+
+_apply.defvjp(_apply_forward, _apply_backward)
+
+
+def as_cost(
+    net: AnyLayer,
+    loss: Loss,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    weights: jax.Array | None = None,
+    penalty: Penalty | None = None,
+    key: jax.Array | None = None,
+    reduction: Reduction = "mean",
+) -> jax.tree_util.Partial:
+    """The cost as a function J(params), differentiated by the hand-written backward pass.
+
+    For whatever calls `jax.grad` itself: `optax.lbfgs` and its line search, `jax.scipy`'s
+    minimisers. Args are those of `cost`. J is differentiable with respect to params alone: asking
+    it for a derivative with respect to x, y, weights or a penalty's strength is an error.
+
+    Returns:
+        A callable J(params), a pytree: it may be handed to `jit` as an argument.
+
+    Raises:
+        What `cost` raises, when J is called.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> net = fn.Dense(1, 1)
+        >>> J = fn.as_cost(net, fn.SquaredError(), jnp.array([[1.0]]), jnp.array([[5.0]]))
+        >>> jax.grad(J)(fn.from_weights(net, [[[2.0]]]))["w"].tolist()
+        [[-3.0]]
+    """
+    arguments.check_reduction(reduction)
+    data = {"x": x, "y": y, "weights": weights, "penalty": penalty, "key": key}
+    return jax.tree_util.Partial(partial(_cost, net, loss, reduction), data)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _cost(net: AnyLayer, loss: Loss, reduction: Reduction, data: dict[str, Any], params: Params) -> jax.Array:
+    x, y, rest = _split(data)
+    return cost(net, loss, params, x, y, reduction=reduction, **rest)
+
+
+def _cost_forward(net: AnyLayer, loss: Loss, reduction: Reduction, data: Any, params: Any) -> Any:
+    if any(leaf.perturbed for leaf in jax.tree.leaves(data, is_leaf=_is_primal)):
+        raise TypeError(
+            "as_cost: J is differentiable with respect to params alone. For other derivatives "
+            "use fn.backprop (its input_delta) or jax.grad of fn.cost."
+        )
+    data, params = (jax.tree.map(lambda leaf: leaf.value, tree, is_leaf=_is_primal) for tree in (data, params))
+    x, y, rest = _split(data)
+    return value_and_grad(net, loss, params, x, y, reduction=reduction, **rest)
+
+
+def _cost_backward(net: AnyLayer, loss: Loss, reduction: Reduction, grads: Any, scale: jax.Array) -> Any:
+    return None, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+
+
+_cost.defvjp(_cost_forward, _cost_backward, symbolic_zeros=True)
+
+
+def _split(data: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    return data["x"], data["y"], {name: data[name] for name in ("weights", "penalty", "key")}
+
+
+def _is_primal(leaf: Any) -> bool:
+    return isinstance(leaf, jax.custom_derivatives.CustomVJPPrimal)

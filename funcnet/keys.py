@@ -1,0 +1,31 @@
+"""Random keys: none, one for the batch, or one per example."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def typed(key: jax.Array) -> jax.Array:
+    """A key of either kind that JAX has (`jax.random.key`, `jax.random.PRNGKey`) as the first."""
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def child(key: jax.Array | None, number: int) -> jax.Array | None:
+    """The key of a combinator's child, from the combinator's own."""
+    if key is None:
+        return None
+    return _over(key, lambda one: jax.random.fold_in(one, number))
+
+
+def draw(
+    key: jax.Array, sample: Callable[[jax.Array, tuple[int, ...]], jax.Array], shape: tuple[int, ...]
+) -> jax.Array:
+    """A sample of this shape: from one key at once, or row by row from one key per example."""
+    if key.ndim == 0:
+        return sample(key, shape)
+    return jax.vmap(lambda one: sample(one, shape[1:]))(key)
+
+
+def _over(key: jax.Array, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    return f(key) if key.ndim == 0 else jax.vmap(f)(key)

@@ -1,0 +1,224 @@
+"""Activations: each forward value from `jax.nn`, each derivative by hand beside it.
+
+The tape is the output wherever the derivative can be written in terms of it: the next layer
+keeps the same array as its input, so it costs no memory. The others keep the derivative itself,
+computed while the input is at hand.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from funcnet.precision import total
+from funcnet.spec import spec
+
+__all__ = [
+    "Sigmoid",
+    "Tanh",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "SELU",
+    "GELU",
+    "SiLU",
+    "Softplus",
+    "Softmax",
+    "LogSoftmax",
+    "Identity",
+]
+
+Pass = tuple[jax.Array, Any]
+
+
+class Parameterless:
+    """What layers without parameters share: nothing to start from and nothing to learn."""
+
+    keeps_size: ClassVar[bool] = True
+
+    def init(self, key: jax.Array) -> tuple[()]:
+        return ()
+
+    def gradient(self, tape: Any, deltas: Any) -> tuple[()]:
+        return ()
+
+
+@spec
+class Sigmoid(Parameterless):
+    """y = 1 / (1 + e⁻ˣ). The tape is y, since f' = y (1 - y)."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.sigmoid(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return delta * (y * (1 - y)), delta
+
+
+@spec
+class Tanh(Parameterless):
+    """y = tanh x. The tape is y, since f' = 1 - y²."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jnp.tanh(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return delta * (1 - y * y), delta
+
+
+@spec
+class ReLU(Parameterless):
+    """y = max(x, 0), with f'(0) = 0. The tape is y: positive just where x is (Nair & Hinton, 2010)."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.relu(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return jnp.where(tape > 0, delta, 0), delta
+
+
+@spec
+class LeakyReLU(Parameterless):
+    """y = x for x ≥ 0, slope · x below. The tape is y: it has the sign of x (Maas et al., 2013)."""
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.slope <= 0:
+            raise ValueError(f"{self}: slope must be positive. For 0 use ReLU().")
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.leaky_relu(x, self.slope)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return jnp.where(tape >= 0, delta, self.slope * delta), delta
+
+
+@spec
+class ELU(Parameterless):
+    """y = x for x > 0, alpha (eˣ - 1) below. The tape is y, since f' = y + alpha below 0 (Clevert et al., 2016)."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.alpha <= 0:
+            raise ValueError(f"{self}: alpha must be positive. For 0 use ReLU().")
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.elu(x, self.alpha)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return jnp.where(y > 0, delta, delta * (y + self.alpha)), delta
+
+
+@spec
+class SELU(Parameterless):
+    """y = scale · ELU(x, alpha), constants that keep mean 0 and variance 1 (Klambauer et al., 2017). The tape is y."""
+
+    alpha: ClassVar[float] = 1.6732632423543772848170429916717
+    scale: ClassVar[float] = 1.0507009873554804934193349852946
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.selu(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return delta * jnp.where(y > 0, self.scale, y + self.scale * self.alpha), delta
+
+
+@spec
+class GELU(Parameterless):
+    """y = x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel, 2016). The tape is f'(x).
+
+    Args:
+        approximate: Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), as most networks in use have it.
+    """
+
+    approximate: bool = True
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.gelu(x, self.approximate)
+        if self.approximate:
+            root = float(np.sqrt(2 / np.pi))
+            t = jnp.tanh(root * (x + 0.044715 * x**3))
+            return y, 0.5 * (1 + t) * (1 + x * (1 - t) * (root + 3 * 0.044715 * root * (x * x)))
+        root = float(np.sqrt(0.5))
+        return y, 0.5 * lax.erfc(-x * root) + x * jnp.exp(-0.5 * x * x) * (root / float(np.sqrt(np.pi)))
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return delta * tape, delta
+
+
+@spec
+class SiLU(Parameterless):
+    """y = x σ(x), also called swish (Elfwing et al., 2018). The tape is f' = σ + y (1 - σ)."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y, s = jax.nn.silu(x), jax.nn.sigmoid(x)
+        return y, s + y * (1 - s)
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return delta * tape, delta
+
+
+@spec
+class Softplus(Parameterless):
+    """y = log(1 + eˣ). The tape is y, since f' = σ(x) = 1 - e⁻ʸ."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.softplus(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return delta * -jnp.expm1(-tape), delta
+
+
+@spec
+class Softmax(Parameterless):
+    """y = eˣ / Σ eˣ over the last axis. The tape is y: ∂J/∂x = y ⊙ (δ - Σ δ y).
+
+    For classification leave it out and give the logits to `CrossEntropy`, which stays exact
+    where the probabilities here round to 0.
+    """
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.softmax(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return y * (delta - total(delta * y, (y.ndim - 1,), keepdims=True).astype(y.dtype)), delta
+
+
+@spec
+class LogSoftmax(Parameterless):
+    """y = x - log Σ eˣ over the last axis. The tape is y: ∂J/∂x = δ - eʸ Σ δ."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.log_softmax(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        y = tape
+        return delta - jnp.exp(y) * total(delta, (y.ndim - 1,), keepdims=True).astype(y.dtype), delta
+
+
+@spec
+class Identity(Parameterless):
+    """y = x. The tape is empty."""
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        return x, ()
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
+        return delta, delta

@@ -1,0 +1,220 @@
+"""Costs of an output against its target, each with its derivative beside it.
+
+`value` gives the cost of every example and position, summed over the last axis, in float32 or
+better; `delta` gives its derivative with respect to the output, shaped and typed like the output.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet.precision import accumulation_type, total
+from funcnet.spec import spec
+
+__all__ = ["SquaredError", "AbsoluteError", "Huber", "LogCosh", "CrossEntropy", "BinaryCrossEntropy"]
+
+
+@spec
+class SquaredError:
+    """½ Σ_k (a_k - y_k)². Its derivative is a - y.
+
+    The ½ is the texts' and makes the derivative plain; for the mean squared error over n features
+    multiply by 2/n.
+
+    Raises:
+        ValueError: output and target of other shapes.
+        TypeError: a target of another type than the output.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.SquaredError().value(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])).tolist()
+        [2.5]
+    """
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        return _over_features(optax.losses.l2_loss(*_matched(self, output, y)))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        a, y = _matched(self, output, y)
+        return (a - y).astype(output.dtype)
+
+
+@spec
+class AbsoluteError:
+    """Σ_k |a_k - y_k|. Its derivative is the sign of a - y, and 0 at 0."""
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        a, y = _matched(self, output, y)
+        return _over_features(jnp.abs(a - y))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        a, y = _matched(self, output, y)
+        return jnp.sign(a - y).astype(output.dtype)
+
+
+@spec
+class Huber:
+    """½ e² where |e| = |a - y| ≤ threshold, threshold (|e| - ½ threshold) beyond (Huber, 1964).
+
+    Its derivative is e, clipped to ±threshold.
+    """
+
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.threshold <= 0:
+            raise ValueError(f"{self}: threshold must be positive.")
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        return _over_features(optax.losses.huber_loss(*_matched(self, output, y), delta=self.threshold))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        a, y = _matched(self, output, y)
+        return jnp.clip(a - y, -self.threshold, self.threshold).astype(output.dtype)
+
+
+@spec
+class LogCosh:
+    """Σ_k log cosh(a_k - y_k): ½ e² near 0, |e| - log 2 far away. Its derivative is tanh(a - y)."""
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        return _over_features(optax.losses.log_cosh(*_matched(self, output, y)))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        a, y = _matched(self, output, y)
+        return jnp.tanh(a - y).astype(output.dtype)
+
+
+@spec
+class CrossEntropy:
+    """-Σ_k q_k log softmax(a)_k, from logits a. Its derivative is softmax(a) Σ_k q_k - q.
+
+    The target is the class, an integer in 0 … C-1 shaped (m, *positions), or probabilities q
+    shaped like the logits. Smoothing s mixes the target with the uniform one, (1 - s) q + s/C
+    (Szegedy et al., 2016). Exact in float32 for logits of ±1e4, since the largest logit is
+    subtracted before anything else.
+
+    Under `jit` labels cannot be seen, so one outside 0 … C-1 cannot be refused: it makes that
+    example's cost and derivative NaN, never a plausible number.
+
+    Args:
+        label_smoothing: s, 0 ≤ s < 1.
+
+    Raises:
+        ValueError: shapes that do not fit, labels out of range, probabilities that do not sum to 1.
+        TypeError: targets of the wrong kind.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> logits = jnp.array([[0.0, 0.0], [1e4, -1e4]])
+        >>> fn.CrossEntropy().value(logits, jnp.array([0, 1])).tolist()
+        [0.6931471824645996, 20000.0]
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"{self}: label_smoothing must be at least 0 and below 1.")
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        logits, q, _ = self._targets(output, y)
+        return -_over_features(q * jax.nn.log_softmax(logits))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        logits, q, mass = self._targets(output, y)
+        return (jax.nn.softmax(logits) * mass - q).astype(output.dtype)
+
+    def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
+        """Logits in the accumulation type, the (smoothed) probabilities of the classes, and their sum."""
+        mass: float | jax.Array = 1.0
+        y = jnp.asarray(y)
+        classes, s = output.shape[-1], self.label_smoothing
+        logits = output.astype(accumulation_type(output.dtype))
+        if jnp.issubdtype(y.dtype, jnp.integer):
+            if y.shape != output.shape[:-1]:
+                raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
+            _refuse(self, y, (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
+            q = jax.nn.one_hot(y, classes, dtype=logits.dtype)
+            q = jnp.where(jnp.expand_dims((y >= 0) & (y < classes), -1), q, jnp.nan)
+        elif y.dtype == output.dtype:
+            if y.shape != output.shape:
+                raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))
+            q = y.astype(logits.dtype)
+            mass = (1 - s) * total(q, (q.ndim - 1,), keepdims=True) + s
+            _refuse(
+                self, y, (q < 0).any(-1) | ~(abs(q.sum(-1) - 1) <= 1e-2), "probabilities must be 0 or more and sum to 1"
+            )
+        else:
+            raise TypeError(
+                f"{self}: expected integer classes or {output.dtype} probabilities as y, got {y.dtype}. "
+                f"Use y.astype(int) for classes, y.astype({output.dtype.name!r}) for probabilities."
+            )
+        return logits, (1 - s) * q + s / classes if s else q, mass
+
+
+@spec
+class BinaryCrossEntropy:
+    """Σ_k -y_k log σ(a_k) - (1 - y_k) log(1 - σ(a_k)), from logits a. Its derivative is σ(a) - y.
+
+    Each feature is a question of its own, answered yes (1), no (0) or by a probability; y is
+    shaped like the logits and may be boolean or integer. A y outside 0 … 1 is refused where it
+    can be seen, and under `jit` makes that cost and derivative NaN.
+
+    Raises:
+        ValueError: shapes that do not fit, a target outside 0 … 1.
+        TypeError: targets of the wrong kind.
+    """
+
+    def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        return _over_features(optax.losses.sigmoid_binary_cross_entropy(*self._targets(output, y)))
+
+    def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        logits, q = self._targets(output, y)
+        return (jax.nn.sigmoid(logits) - q).astype(output.dtype)
+
+    def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = jnp.asarray(y)
+        if jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool:
+            y = y.astype(output.dtype)
+        logits, q = _matched(self, output, y)
+        outside = (q < 0) | (q > 1)
+        _refuse(self, y, outside, "targets must lie in 0 … 1")
+        return logits, jnp.where(outside, jnp.nan, q)
+
+
+def _over_features(costs: jax.Array) -> jax.Array:
+    return jnp.sum(costs, axis=-1)
+
+
+def _matched(loss: Any, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Output and target in the accumulation type, if they fit each other."""
+    y = jnp.asarray(y)
+    if output.shape != y.shape:
+        raise ValueError(_shape_message(loss, output, y, f"y shaped like the output, {output.shape}"))
+    if output.dtype != y.dtype:
+        raise TypeError(
+            f"{loss}: the output is {output.dtype} but y is {y.dtype}. Use y.astype({output.dtype.name!r})."
+        )
+    wide = accumulation_type(output.dtype)
+    return output.astype(wide), y.astype(wide)
+
+
+def _shape_message(loss: Any, output: jax.Array, y: jax.Array, expected: str) -> str:
+    remedy = "Check the size of the last layer and the targets."
+    if y.ndim + 1 == output.ndim and output.shape[:-1] == y.shape:
+        remedy = "Use y[..., None]."
+    elif y.shape[:-1] == output.shape[:-1] and y.shape[-1:] == (1,):
+        remedy = "Use y[..., 0]."
+    return f"{loss}: expected {expected}, got y shaped {y.shape} for an output shaped {output.shape}. {remedy}"
+
+
+def _refuse(loss: Any, y: jax.Array, wrong: jax.Array, rule: str) -> None:
+    """Name the first wrong target, where targets can be seen (not under jit)."""
+    if isinstance(wrong, jax.core.Tracer) or not np.any(wrong):
+        return
+    first = tuple(int(i) for i in np.argwhere(np.asarray(wrong))[0])
+    raise ValueError(f"{loss}: {rule}, but y[{', '.join(map(str, first))}] is {np.asarray(y)[first]}.")

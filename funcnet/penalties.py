@@ -1,0 +1,127 @@
+"""Costs of the weights themselves: Ĵ = J + Ω(θ), added once and never divided by the batch.
+
+Penalties act on the leaves named "w" unless told otherwise, so never on biases. Their strength
+is an array leaf: `jax.vmap` sweeps it without compiling again.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from funcnet.precision import accumulation_type, total
+from funcnet.protocols import Params, Tree
+from funcnet.spec import spec
+
+__all__ = ["L1", "L2", "ElasticNet"]
+
+
+@spec
+class L2:
+    """α Σ w², with derivative 2 α w.
+
+    Where others write ½ α Σ w² (weight decay in most libraries), use half their α; where they
+    write α/(2m) Σ w² with m training examples, α/(2m).
+
+    Args:
+        strength: α ≥ 0, a number or a traced scalar.
+        on: names of the leaves that it acts on.
+
+    Raises:
+        ValueError: a negative strength; parameters without a leaf of these names.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> params = {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([9.0, 9.0])}
+        >>> fn.L2(0.1).value(params).tolist(), fn.L2(0.5).gradient(params)["w"].tolist()
+        (2.5, [[3.0, 4.0]])
+    """
+
+    strength: ArrayLike
+    on: tuple[str, ...] = ("w",)
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self, "strength", self.strength)
+
+    def value(self, params: Params) -> jax.Array:
+        return _sum(self, params, lambda w: _scalar(self, self.strength, w) * total(w * w))
+
+    def gradient(self, params: Params) -> Tree:
+        return _each(self, params, lambda w: 2 * _scalar(self, self.strength, w) * w)
+
+
+@spec
+class L1:
+    """α Σ |w|, with derivative α sign(w) (0 at 0). See `L2` for arguments and errors (Tibshirani, 1996)."""
+
+    strength: ArrayLike
+    on: tuple[str, ...] = ("w",)
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self, "strength", self.strength)
+
+    def value(self, params: Params) -> jax.Array:
+        return _sum(self, params, lambda w: _scalar(self, self.strength, w) * total(jnp.abs(w)))
+
+    def gradient(self, params: Params) -> Tree:
+        return _each(self, params, lambda w: _scalar(self, self.strength, w) * jnp.sign(w))
+
+
+@spec
+class ElasticNet:
+    """l1 Σ |w| + l2 Σ w²: `L1(l1)` and `L2(l2)` together (Zou & Hastie, 2005)."""
+
+    l1: ArrayLike
+    l2: ArrayLike
+    on: tuple[str, ...] = ("w",)
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self, "l1", self.l1)
+        _refuse_negative(self, "l2", self.l2)
+
+    def value(self, params: Params) -> jax.Array:
+        return L1(self.l1, self.on).value(params) + L2(self.l2, self.on).value(params)
+
+    def gradient(self, params: Params) -> Tree:
+        return jax.tree.map(jnp.add, L1(self.l1, self.on).gradient(params), L2(self.l2, self.on).gradient(params))
+
+
+def _scalar(penalty: Any, strength: ArrayLike, w: jax.Array) -> jax.Array:
+    if np.shape(strength) != ():
+        raise ValueError(
+            f"{type(penalty).__name__}: strength has shape {np.shape(strength)}, expected one number. "
+            "To try several, jax.vmap over the penalty."
+        )
+    return jnp.asarray(strength, w.dtype)
+
+
+def _sum(penalty: Any, params: Params, cost: Any) -> jax.Array:
+    costs = [cost(w).astype(accumulation_type(w.dtype)) for w in jax.tree.leaves(_chosen(penalty, params))]
+    return sum(costs[1:], costs[0])
+
+
+def _each(penalty: Any, params: Params, gradient: Any) -> Tree:
+    chosen = _chosen(penalty, params)
+    return jax.tree.map(lambda w, mine: jnp.zeros_like(w) if mine is None else gradient(mine), params, chosen)
+
+
+def _chosen(penalty: Any, params: Params) -> Tree:
+    """The parameters with None at every leaf that the penalty leaves alone."""
+
+    def choose(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
+        return leaf if path and getattr(path[-1], "key", None) in penalty.on else None
+
+    chosen = jax.tree_util.tree_map_with_path(choose, params)
+    if not jax.tree.leaves(chosen):
+        names = sorted(
+            {str(getattr(path[-1], "key", "")) for path, _ in jax.tree_util.tree_leaves_with_path(params) if path}
+        )
+        raise ValueError(f"{penalty}: no parameter is named {' or '.join(penalty.on)}; there are {names}. Set on=.")
+    return chosen
+
+
+def _refuse_negative(penalty: Any, name: str, strength: ArrayLike) -> None:
+    if not isinstance(strength, jax.core.Tracer) and not np.all(np.asarray(strength) >= 0):
+        raise ValueError(f"{type(penalty).__name__}: {name} must be 0 or more, got {strength}.")
