@@ -1,6 +1,7 @@
 """funcnet: feed-forward networks whose backward pass is written by hand and returned as a value."""
 
 from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
+from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.custom_vjp import as_cost, as_function
 from funcnet.initializers import (
     Constant,
@@ -53,6 +54,7 @@ __all__ = [
     # forward and backward propagation
     "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
     "as_function", "as_cost",
+    "check_gradients", "check_layer", "check_function",
     # specs of your own
     "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "to_json", "from_json",
 ]  # fmt: skip

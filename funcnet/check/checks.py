@@ -1,0 +1,228 @@
+"""The three checks. They alone in funcnet use automatic differentiation, to compare with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import arguments
+from funcnet.backprop import Reduction, backprop, cost, value_and_grad
+from funcnet.check.differences import compare
+from funcnet.check.laws import compiled, laws
+from funcnet.check.report import Report
+from funcnet.keys import typed
+from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
+
+ENTRIES = 1000
+
+
+def check_gradients(
+    net: AnyLayer,
+    loss: Loss,
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    weights: jax.Array | None = None,
+    penalty: Penalty | None = None,
+    key: jax.Array | None = None,
+    reduction: Reduction = "mean",
+    entries: int = ENTRIES,
+    seed: int = 0,
+) -> Report:
+    """`value_and_grad` against `jax.grad` of `cost` and against finite differences, in float64.
+
+    Every entry of every parameter, and of the input, is compared with the automatic derivative;
+    up to `entries` of each (all, or a seeded sample) with central differences of step 1e-5. The
+    relative error is |g - n| / max(|g|, |n|, 10⁻² · largest entry); below 1e-7 it is right, above
+    1e-2 wrong. Where one-sided differences disagree, as at the kink of a ReLU, any slope between
+    them is right, and the entry is counted as a kink. A few examples are enough, and fast.
+
+    Args:
+        net, loss, params, x, y, weights, penalty, key, reduction: as for `cost`, of any floating type.
+        entries: how many entries of a leaf to difference.
+        seed: of the sample beyond that.
+
+    Returns:
+        A `Report`: it prints as a table, has `.ok` and `.raise_if_wrong()`.
+
+    Raises:
+        What `cost` raises.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> net = fn.mlp((2, 3, 1))
+        >>> params = fn.init(net, jax.random.key(0))
+        >>> fn.check_gradients(net, fn.SquaredError(), params, jnp.ones((4, 2)), jnp.ones((4, 1))).ok
+        True
+    """
+    with _float64():
+        params, x, y, weights, penalty = _wide((params, x, y, weights, penalty))
+        x = jnp.asarray(x)
+        options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
+
+        def J(at: Tree) -> jax.Array:
+            return cost(net, loss, at[0], at[1], y, **options)
+
+        def by_hand(at: Tree) -> Tree:
+            _, grads = value_and_grad(net, loss, at[0], at[1], y, **options)
+            input_delta = backprop(net, loss, at[0], at[1], y, weights=weights, key=key).input_delta
+            counted = jnp.asarray(len(x) if weights is None else weights.sum(), x.dtype)
+            divisor = counted if reduction == "mean" else jnp.ones_like(counted)
+            return grads, jnp.where(divisor == 0, 0, input_delta / divisor)
+
+        arguments.checked_batch(net, loss, params, x, y, weights, key)  # here: under jit values cannot be seen
+        at, names = (params, x), [*_names(params), "input"]
+        hand, automatic = jax.jit(by_hand)(at), jax.jit(jax.grad(J))(at)
+        rows = compare(lambda at: (J(at), jnp.abs(J(at))), at, names, hand, automatic, entries=entries, seed=seed)
+        title = f"{net}, {loss}, {len(x)} examples, float64"
+    return Report(title, rows)
+
+
+def check_layer(
+    layer: AnyLayer,
+    params: Params,
+    x: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    entries: int = ENTRIES,
+    seed: int = 0,
+) -> Report:
+    """A layer's `backward` and `gradient` against its `forward`, and the laws of a layer, in float64.
+
+    With a seeded δ, the derivatives of Σ δ ⊙ forward(params, x) are compared as `check_gradients`
+    compares them. The laws: examples first in tape and deltas; linear in δ; an example's output
+    and error signal do not depend on its batch; the gradient of a batch is the sum of those of its
+    examples, from their rows of tape and deltas alone; no state; float32 stays float32.
+
+    Args:
+        layer: a layer, of yours or of funcnet's, or a whole network.
+        params: its parameters.
+        x: (m, *positions, features), two examples or more.
+        key: for a layer that draws; it is split, one for each example.
+        entries, seed: as for `check_gradients`.
+
+    Returns:
+        A `Report`, with `.laws`.
+
+    Raises:
+        TypeError: something that lacks one of the four functions, which is named.
+        ValueError: fewer than two examples; parameters that are not the layer's; a `gradient`
+            that is not shaped like the parameters.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> layer = fn.Dense(2, 3)
+        >>> params = layer.init(jax.random.key(0))
+        >>> fn.check_layer(layer, params, jnp.ones((4, 2))).ok
+        True
+    """
+    with _float64():
+        params, x = _wide((params, x))
+        x, _ = arguments.checked_input(layer, params, x, key)
+        if len(x) < 2:
+            raise ValueError(f"check_layer: expected two examples or more, to see that they do not mix, got {len(x)}.")
+        keys = None if key is None else typed(key) if typed(key).ndim else jax.random.split(typed(key), len(x))
+        y = jax.eval_shape(lambda p, a: layer.forward(p, a, keys)[0], params, x)
+        delta, other = (np.random.default_rng(seed + i).normal(size=y.shape) for i in (0, 1))
+        found = compiled(layer, params, x, delta, keys)
+        grads = found.grads
+        if [np.shape(g) for g in jax.tree.leaves(grads)] != [np.shape(leaf) for leaf in jax.tree.leaves(params)]:
+            shapes = jax.tree.map(np.shape, grads), jax.tree.map(np.shape, params)
+            raise ValueError(f"{layer}: gradient gives {shapes[0]}, expected the shapes of params, {shapes[1]}.")
+
+        rows = _compared(
+            lambda at: layer.forward(at[0], at[1], keys)[0],
+            delta,
+            (params, x),
+            (grads, found.input_delta),
+            entries,
+            seed,
+        )
+        return Report(f"{layer}, {len(x)} examples, float64", rows, tuple(laws(layer, params, x, delta, other, keys)))
+
+
+def check_function(
+    f: Callable[..., jax.Array], params: Params, x: jax.Array, *, entries: int = ENTRIES, seed: int = 0
+) -> Report:
+    """Any `f(params, x)` with a `jax.custom_vjp` rule against finite differences, in float64.
+
+    With a seeded δ, what `jax.grad` makes of Σ δ ⊙ f(params, x), which is the custom rule, is
+    compared with central differences as in `check_gradients`. There is no automatic derivative
+    to compare with, so beyond `entries` a leaf is sampled.
+
+    Args:
+        f: a function of params and x that gives one array, float64 for float64.
+        params: any pytree of floating arrays.
+        x: a floating array.
+        entries, seed: as for `check_gradients`.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        TypeError: f gives no float64 array for float64 arguments.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> net = fn.Dense(2, 3)
+        >>> fn.check_function(fn.as_function(net), fn.init(net, jax.random.key(0)), jnp.ones((4, 2))).ok
+        True
+    """
+    with _float64():
+        at = _wide((params, jnp.asarray(x)))
+        y = f(*at)
+        if getattr(y, "dtype", None) != jnp.float64:
+            raise TypeError(
+                f"check_function: f gave {arguments.shown(y)} for float64 arguments, expected one float64 array. "
+                "Finite differences need it: remove the cast inside f."
+            )
+        delta = jnp.asarray(np.random.default_rng(seed).normal(size=y.shape))
+        hand = jax.grad(lambda at: jnp.sum(delta * f(*at)))(at)
+        rows = _compared(lambda at: f(*at), delta, at, hand, entries, seed, automatic=False)
+    return Report(f"{getattr(f, '__name__', f)}, {y.shape} outputs, float64", rows)
+
+
+def _compared(
+    output: Callable[[Tree], jax.Array],
+    delta: jax.Array,
+    at: Tree,
+    hand: Tree,
+    entries: int,
+    seed: int,
+    automatic: bool = True,
+) -> Any:
+    """Rows for J = Σ δ ⊙ output."""
+
+    def J(at: Tree) -> tuple[jax.Array, jax.Array]:
+        terms = delta * output(at)
+        return jnp.sum(terms), jnp.sum(jnp.abs(terms))
+
+    found = jax.jit(jax.grad(lambda at: J(at)[0]))(at) if automatic else None
+    return compare(J, at, [*_names(at[0]), "input"], hand, found, entries=entries, seed=seed)
+
+
+def _names(params: Params) -> list[str]:
+    return [name for name, _ in arguments.named_leaves(params)]
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    new_name = hasattr(jax, "enable_x64")  # since jax 0.8
+    enable: Any = jax.enable_x64 if new_name else jax.experimental.enable_x64  # type: ignore[attr-defined]
+    with enable(True):
+        yield
+
+
+def _wide(tree: Tree) -> Tree:
+    """Floating leaves as float64; keys, integers and Python's numbers as they are."""
+
+    def widened(leaf: Any) -> Any:
+        if isinstance(leaf, (list, np.ndarray, jax.Array)) and jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+            return jnp.asarray(np.asarray(leaf, np.float64))
+        return leaf
+
+    return jax.tree.map(widened, tree, is_leaf=lambda part: isinstance(part, list))

@@ -1,0 +1,175 @@
+"""Hand-written derivatives against finite differences, entry by entry, in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from funcnet.check.report import Row, verdict
+from funcnet.protocols import Tree
+
+STEP = 1e-5
+"""ε of the central differences (J(θ+ε) - J(θ-ε)) / 2ε; entries in doubt are tried at ε/10 and ε/100 too."""
+
+
+def compare(
+    cost: Callable[[Tree], tuple[jax.Array, jax.Array]],
+    at: Tree,
+    names: list[str],
+    hand: Tree,
+    automatic: Tree | None,
+    *,
+    entries: int,
+    seed: int,
+) -> tuple[Row, ...]:
+    """A row for every leaf of `at`.
+
+    Args:
+        cost: J and the size of the terms it sums (which tells how far rounding may move it).
+        at: where to differentiate, float64 leaves.
+        names: of the leaves.
+        hand: the derivatives under check, like `at`.
+        automatic: JAX's, or None.
+        entries: how many entries of a leaf to difference; of a larger leaf a seeded sample.
+        seed: of the sample.
+    """
+    differences = _Differences(cost, at, entries)
+    draw = np.random.default_rng(seed)
+    rows, start = [], 0
+    others = [None] * len(names) if automatic is None else jax.tree.leaves(automatic)
+    for name, leaf, g, other in zip(names, jax.tree.leaves(at), jax.tree.leaves(hand), others, strict=True):
+        g = np.asarray(g, np.float64).ravel()
+        a = None if other is None else np.asarray(other, np.float64).ravel()
+        chosen = np.arange(g.size) if g.size <= entries else np.sort(draw.choice(g.size, entries, replace=False))
+        if a is not None and g.size:
+            against = _relative(g, a, 1e-2 * max(_largest(g), _largest(a)), 0.0)
+            chosen = np.union1d(chosen, [np.argmax(against)])
+        rows.append(_row(name, np.shape(leaf), g, a, chosen, start, differences))
+        start += g.size
+    return tuple(rows)
+
+
+class _Differences:
+    """J at θ and at θ with one entry moved, for many entries in one compiled loop."""
+
+    def __init__(self, cost: Callable[[Tree], tuple[jax.Array, jax.Array]], at: Tree, entries: int) -> None:
+        flat, unravel = ravel_pytree(at)
+        value, size = jax.jit(cost)(at)
+        self.value = float(value)
+        self.rounding = 8 * float(np.finfo(np.float64).eps) * max(float(size), abs(self.value))
+
+        def moved(flat: jax.Array, chosen: jax.Array, count: int, step: float) -> jax.Array:
+            def one(k: jax.Array, costs: jax.Array) -> jax.Array:
+                ahead, behind = (cost(unravel(flat.at[chosen[k]].add(s)))[0] for s in (step, -step))
+                return costs.at[k].set(jnp.stack([ahead, behind]))
+
+            return jax.lax.fori_loop(0, count, one, jnp.zeros((len(chosen), 2)))
+
+        compiled = jax.jit(moved)
+        self._moved = lambda chosen, count, step: compiled(flat, chosen, count, step)
+        self._room = min(entries, flat.size) + 1
+
+    def one_sided(self, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+        """The slopes ahead and behind of these entries."""
+        if not len(entries):
+            return np.zeros(0), np.zeros(0)
+        padded = np.pad(entries, (0, self._room - len(entries)))  # one compiled loop for every leaf
+        ahead, behind = np.asarray(self._moved(padded, len(entries), step))[: len(entries)].T
+        return (ahead - self.value) / step, (self.value - behind) / step
+
+
+def _row(
+    name: str,
+    shape: tuple[int, ...],
+    g: np.ndarray,
+    automatic: np.ndarray | None,
+    chosen: np.ndarray,
+    start: int,
+    differences: _Differences,
+) -> Row:
+    if not g.size:
+        return Row(name, (), 0.0, 0.0, None, 0.0, 0, 0, 0, "right")
+    ahead, behind = differences.one_sided(chosen + start, STEP)
+    numeric = (ahead + behind) / 2
+    floor = 1e-2 * max(_largest(g), _largest(numeric if automatic is None else automatic))
+    errors = _relative(g[chosen], numeric, floor, differences.rounding / STEP)
+    kinks = np.zeros(len(chosen), bool)
+    doubtful = ~(errors < 1e-7)
+    if automatic is not None:
+        doubtful |= ~(_relative(g[chosen], automatic[chosen], floor, 0.0) < 1e-7)
+    for step in (STEP / 10, STEP / 100):
+        which = np.flatnonzero(doubtful)
+        f, b = differences.one_sided(chosen[which] + start, step)
+        finer = _relative(g[chosen[which]], (f + b) / 2, floor, differences.rounding / step)
+        better = finer < errors[which]
+        numeric[which[better]] = ((f + b) / 2)[better]
+        errors[which] = np.minimum(errors[which], finer)
+        kinks[which] = _bracketed(g[chosen[which]], f, b, floor, differences.rounding / step)
+    errors[kinks] = 0
+    return _worst(name, shape, g, automatic, chosen, numeric, errors, kinks, floor, differences.rounding / STEP)
+
+
+def _worst(
+    name: str,
+    shape: tuple[int, ...],
+    g: np.ndarray,
+    automatic: np.ndarray | None,
+    chosen: np.ndarray,
+    numeric: np.ndarray,
+    errors: np.ndarray,
+    kinks: np.ndarray,
+    floor: float,
+    noise: float,
+) -> Row:
+    overall = np.zeros(g.size)
+    overall[chosen] = errors
+    if automatic is not None:
+        against = _relative(g, automatic, floor, 0.0)
+        against[chosen[kinks]] = 0
+        overall = np.maximum(overall, against)
+    worst = int(np.argmax(overall))
+    where = np.flatnonzero(chosen == worst)
+    judged = verdict(float(overall[worst]))
+    if judged == "right" and automatic is None and noise > 1e-1 * floor > 0:
+        judged = "unresolved"
+    return Row(
+        name=name,
+        index=tuple(int(i) for i in np.unravel_index(worst, shape)),
+        error=float(overall[worst]),
+        hand=float(g[worst]),
+        automatic=None if automatic is None else float(automatic[worst]),
+        numeric=float(numeric[where[0]]) if len(where) else float("nan"),
+        checked=len(chosen),
+        size=g.size,
+        kinks=int(kinks.sum()),
+        verdict=judged,
+    )
+
+
+def _bracketed(g: np.ndarray, ahead: np.ndarray, behind: np.ndarray, floor: float, noise: float) -> Any:
+    """Whether the one-sided slopes disagree as only a kink makes them, with g between them."""
+    gap = np.abs(ahead - behind)
+    slack = 1e-4 * np.maximum(np.maximum(np.abs(ahead), np.abs(behind)), floor) + 2 * noise
+    between = (g >= np.minimum(ahead, behind) - slack) & (g <= np.maximum(ahead, behind) + slack)
+    return (gap > 4 * slack) & between
+
+
+def _relative(g: np.ndarray, n: np.ndarray, floor: float, noise: float) -> np.ndarray:
+    """|g - n| beyond what rounding explains, over max(|g|, |n|, floor); all zero: 0; not finite: ∞."""
+    scale = np.maximum(np.maximum(np.abs(g), np.abs(n)), floor)
+    beyond = np.maximum(_distance(g, n) - noise, 0)
+    return np.where(beyond > 0, beyond / np.where(scale > 0, scale, 1), 0)
+
+
+def _distance(g: np.ndarray, n: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(g - n)
+    return np.where(np.isfinite(gap), gap, np.inf)
+
+
+def _largest(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.max(np.abs(finite))) if finite.size else 0.0
