@@ -36,7 +36,7 @@ from funcnet.layers import (
 from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
-from funcnet.protocols import Combinator, Initializer, Layer, Loss, Penalty
+from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
 from funcnet.serialization import from_json, to_json
 from funcnet.spec import spec
 
@@ -56,5 +56,5 @@ __all__ = [
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
     # specs of your own
-    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "to_json", "from_json",
+    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "to_json", "from_json",
 ]  # fmt: skip

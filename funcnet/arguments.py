@@ -190,6 +190,8 @@ def _checked_weights(weights: Any, cost_shape: tuple[int, ...]) -> jax.Array:
     if weights.shape not in (cost_shape[:1], cost_shape):
         shapes = " or ".join(map(str, dict.fromkeys((cost_shape[:1], cost_shape))))
         raise ValueError(f"weights: expected shape {shapes}, one per example or position, got {weights.shape}.")
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        weights = weights.astype(jnp.zeros(()).dtype)
     refuse_non_finite("weights", weights)
     if not isinstance(weights, jax.core.Tracer) and (np.asarray(weights) < 0).any():
         raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}. Use 0 for what must not count.")
@@ -200,24 +202,27 @@ def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Arra
     """x and y with what has weight 0 replaced, since 0·∞ is not 0.
 
     An example that counts nowhere is replaced by the first that counts: whatever a layer does with
-    that one is as finite as the rest. At a position of weight 0 in an example that counts, only
-    what is not finite is replaced, since a layer may look across positions.
+    that one is as finite as the rest. At a position of weight 0 in an example that counts, the
+    target is replaced likewise; of x only what is not finite, since a layer may look across positions.
     """
-    counts = (weights != 0).reshape(len(weights), -1)
-    example = counts.any(-1)
-    first = jnp.argmax(example) if len(weights) else 0
+    if not weights.size:
+        return x, y
+    counts = weights != 0
+    example = counts.any(range(1, counts.ndim))
+    y = _replaced(y, counts if y.shape[: counts.ndim] == counts.shape else example)
+    x = _replaced(x, example)
+    if counts.ndim > 1 and x.shape[: counts.ndim] == counts.shape and jnp.issubdtype(x.dtype, jnp.floating):
+        here = counts.reshape(*counts.shape, *[1] * (x.ndim - counts.ndim))
+        x = jnp.where(here | jnp.isfinite(x), x, 0)
+    return x, y
 
-    def replaced(values: jax.Array) -> jax.Array:
-        if not len(weights):
-            return values
-        rows = example.reshape(-1, *[1] * (values.ndim - 1))
-        if weights.ndim > 1 and jnp.issubdtype(values.dtype, jnp.inexact):
-            here = (weights != 0).reshape(*weights.shape, *[1] * (values.ndim - weights.ndim))
-            values = jnp.where(here | jnp.isfinite(values), values, 0)
-        stand_in = jnp.where(example.any(), values[first], jnp.zeros_like(values[0]))
-        return jnp.where(rows, values, stand_in[None])
 
-    return replaced(x), replaced(y)
+def _replaced(values: jax.Array, counts: jax.Array) -> jax.Array:
+    """Values with every row that does not count replaced by the first that does, or by 0."""
+    rows, flat = values.reshape(counts.size, *values.shape[counts.ndim :]), counts.ravel()
+    stand_in = jnp.where(flat.any(), rows[jnp.argmax(flat)], jnp.zeros_like(rows[0]))
+    kept = flat.reshape(-1, *[1] * (rows.ndim - 1))
+    return jnp.where(kept, rows, stand_in[None]).reshape(values.shape)
 
 
 def check_penalty(penalty: Penalty | None) -> None:

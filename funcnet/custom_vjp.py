@@ -1,5 +1,6 @@
 """The hand-written backward pass inside other JAX programs, as `jax.custom_vjp` rules."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,7 @@ def as_cost(
     penalty: Penalty | None = None,
     key: jax.Array | None = None,
     reduction: Reduction = "mean",
-) -> jax.tree_util.Partial:
+) -> "CostFunction":
     """The cost as a function J(params), differentiated by the hand-written backward pass.
 
     For whatever calls `jax.grad` itself: `optax.lbfgs` and its line search, `jax.scipy`'s
@@ -102,7 +103,21 @@ def as_cost(
     """
     arguments.check_reduction(reduction)
     data = {"x": x, "y": y, "weights": weights, "penalty": penalty, "key": key}
-    return jax.tree_util.Partial(partial(_cost, net, loss, reduction), data)
+    return CostFunction(net, loss, reduction, data)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["data"], meta_fields=["net", "loss", "reduction"])
+@dataclasses.dataclass(frozen=True)
+class CostFunction:
+    """A cost as a callable of the parameters with its own derivative. Made by `as_cost`."""
+
+    net: AnyLayer
+    loss: Loss
+    reduction: Reduction
+    data: dict[str, Any]
+
+    def __call__(self, params: Params) -> jax.Array:
+        return _cost(self.net, self.loss, self.reduction, self.data, params)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

@@ -46,10 +46,10 @@ class L2:
         _refuse_negative(self, "strength", self.strength)
 
     def value(self, params: Params) -> jax.Array:
-        return _sum(self, params, lambda w: _scalar(self, self.strength, w) * total(w * w))
+        return _sum(self, params, lambda w: _scalar(self, self.strength, accumulation_type(w.dtype)) * total(w * w))
 
     def gradient(self, params: Params) -> Tree:
-        return _each(self, params, lambda w: 2 * _scalar(self, self.strength, w) * w)
+        return _each(self, params, lambda w: 2 * _scalar(self, self.strength, w.dtype) * w)
 
 
 @spec
@@ -63,10 +63,12 @@ class L1:
         _refuse_negative(self, "strength", self.strength)
 
     def value(self, params: Params) -> jax.Array:
-        return _sum(self, params, lambda w: _scalar(self, self.strength, w) * total(jnp.abs(w)))
+        return _sum(
+            self, params, lambda w: _scalar(self, self.strength, accumulation_type(w.dtype)) * total(jnp.abs(w))
+        )
 
     def gradient(self, params: Params) -> Tree:
-        return _each(self, params, lambda w: _scalar(self, self.strength, w) * jnp.sign(w))
+        return _each(self, params, lambda w: _scalar(self, self.strength, w.dtype) * jnp.sign(w))
 
 
 @spec
@@ -88,17 +90,17 @@ class ElasticNet:
         return jax.tree.map(jnp.add, L1(self.l1, self.on).gradient(params), L2(self.l2, self.on).gradient(params))
 
 
-def _scalar(penalty: Any, strength: ArrayLike, w: jax.Array) -> jax.Array:
+def _scalar(penalty: Any, strength: ArrayLike, dtype: Any) -> jax.Array:
     if np.shape(strength) != ():
         raise ValueError(
             f"{type(penalty).__name__}: strength has shape {np.shape(strength)}, expected one number. "
             "To try several, jax.vmap over the penalty."
         )
-    return jnp.asarray(strength, w.dtype)
+    return jnp.asarray(strength, dtype)
 
 
 def _sum(penalty: Any, params: Params, cost: Any) -> jax.Array:
-    costs = [cost(w).astype(accumulation_type(w.dtype)) for w in jax.tree.leaves(_chosen(penalty, params))]
+    costs = [cost(w) for w in jax.tree.leaves(_chosen(penalty, params))]
     return sum(costs[1:], costs[0])
 
 

@@ -191,15 +191,15 @@ def _words(kind: Any) -> str:
 def _code(self: Any) -> str:
     """The call that builds this spec. The constructor's arguments stand in the order of the fields."""
     parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
-    written, by_name = [], False
+    written = []
     for parameter, field in zip(parameters, dataclasses.fields(self)):
         value = getattr(self, field.name)
         if parameter.kind is parameter.VAR_POSITIONAL:
             written += [repr(item) for item in value]
-        elif parameter.default is not parameter.empty and _same(value, parameter.default):
-            by_name = True
-        else:
-            written.append(f"{parameter.name}={value!r}" if by_name else repr(value))
+        elif parameter.default is parameter.empty or len(parameters) == 1:
+            written += [repr(value)] if not _same(value, parameter.default) else []
+        elif not _same(value, parameter.default):
+            written.append(f"{parameter.name}={value!r}")
     return f"{type(self).__name__}({', '.join(written)})"
 
 

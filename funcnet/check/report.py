@@ -12,15 +12,18 @@ class Row:
         name: "layer 2, w", or "input".
         index: the entry.
         error: its relative error |g - n| / max(|g|, |n|, 10⁻² · the largest entry of the leaf),
-            the worse of hand-written against automatic and against finite differences.
+            the worse of hand-written against automatic and, beyond what the rounding of the cost
+            explains, against finite differences.
         hand: the hand-written derivative there.
         automatic: JAX's, or None where there is none to compare with.
         numeric: central differences.
         checked: how many entries were compared with finite differences.
         size: how many there are; every one is compared with the automatic derivative.
         kinks: how many entries lie at a kink, where any slope between the one-sided ones is right.
-        verdict: "right", "acceptable", "suspicious", "wrong", or "unresolved" where the entries are
-            too small beside the cost for finite differences and there is no automatic derivative.
+        unresolved: how many entries differences cannot judge: they are too small beside the cost, or
+            move with the step by as much as they miss.
+        verdict: "right", "acceptable", "suspicious", "wrong", or "unresolved" where there is no
+            automatic derivative to judge by instead.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Row:
     checked: int
     size: int
     kinks: int
+    unresolved: int
     verdict: str
 
     @property
@@ -96,14 +100,15 @@ class Report:
 def _cells(row: Row) -> tuple[str, ...]:
     automatic = "-" if row.automatic is None else f"{row.automatic:.9g}"
     kinks = f", {row.kinks} at a kink" if row.kinks else ""
+    unresolved = f", {row.unresolved} beyond differences" if row.unresolved else ""
     return (
         row.where,
         f"{row.error:.1e}",
         f"{row.hand:.9g}",
         automatic,
-        f"{row.numeric:.9g}",
+        f"{row.numeric:.6g}",
         f"{row.checked} of {row.size}",
-        row.verdict + kinks,
+        row.verdict + kinks + unresolved,
     )
 
 

@@ -1,0 +1,118 @@
+"""One table of layers and one of losses. A new one adds a row here and gets every conformance test."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import funcnet as fn
+
+
+@fn.spec
+class Scale:
+    """A user's own layer: y = s x, a factor for each feature."""
+
+    n: int
+
+    def init(self, key):
+        return {"s": jnp.ones(self.n)}
+
+    def forward(self, params, x, key=None):
+        return x * jax.lax.broadcast(params["s"], x.shape[:-1]), x
+
+    def backward(self, params, tape, delta):
+        return delta * jax.lax.broadcast(params["s"], delta.shape[:-1]), delta
+
+    def gradient(self, tape, deltas):
+        return {"s": jnp.sum(tape * deltas, axis=tuple(range(tape.ndim - 1)))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    layer: Any
+    features: int = 4
+
+    @property
+    def key(self):
+        return jax.random.key(7) if "Dropout" in repr(self.layer) else None
+
+
+LAYERS = [
+    Row(fn.Dense(4, 3)),
+    Row(fn.Dense(4, 1, bias=False)),
+    Row(fn.Dense(1, 2, init=fn.HeNormal()), features=1),
+    Row(fn.Sigmoid()),
+    Row(fn.Tanh()),
+    Row(fn.ReLU()),
+    Row(fn.LeakyReLU()),
+    Row(fn.LeakyReLU(0.3)),
+    Row(fn.ELU()),
+    Row(fn.ELU(0.7)),
+    Row(fn.SELU()),
+    Row(fn.GELU()),
+    Row(fn.GELU(approximate=False)),
+    Row(fn.SiLU()),
+    Row(fn.Softplus()),
+    Row(fn.Softmax()),
+    Row(fn.LogSoftmax()),
+    Row(fn.Identity()),
+    Row(fn.Dropout(0.4)),
+    Row(fn.LayerNorm(4)),
+    Row(fn.LayerNorm(4, epsilon=0.1)),
+    Row(fn.Chain()),
+    Row(fn.Chain(fn.Dense(4, 3), fn.Tanh(), fn.Dense(3, 2))),
+    Row(fn.Chain(fn.Chain(fn.Dense(4, 3), fn.Dropout(0.3)), fn.Chain(fn.LayerNorm(3), fn.SiLU()), fn.Dropout(0.2))),
+    Row(fn.Residual(fn.Dense(4, 4))),
+    Row(fn.Residual(fn.Chain(fn.Dense(4, 2), fn.GELU(), fn.Residual(fn.Sigmoid()), fn.Dense(2, 4)))),
+    Row(Scale(4)),
+]
+
+LOSSES = [
+    fn.SquaredError(),
+    fn.AbsoluteError(),
+    fn.Huber(0.7),
+    fn.LogCosh(),
+    fn.CrossEntropy(),
+    fn.CrossEntropy(label_smoothing=0.1),
+    fn.BinaryCrossEntropy(),
+]
+
+ACTIVATIONS = [row.layer for row in LAYERS if getattr(row.layer, "keeps_size", False) and row.layer != fn.Chain()]
+
+
+def random(seed, *shape, dtype=np.float64):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def params_of(layer, seed=3, dtype=np.float64):
+    """Parameters away from their starting values, where a bias of 0 or a gain of 1 would hide an error."""
+    params = fn.init(layer, jax.random.key(seed))
+    return jax.tree.map(lambda leaf: (leaf + 0.3 * random(seed, *leaf.shape)).astype(dtype), params)
+
+
+def target(loss, shape, seed=5, dtype=np.float64, classes=True):
+    """Targets that suit a loss, for an output of this shape."""
+    draw = np.random.default_rng(seed)
+    if isinstance(loss, fn.CrossEntropy):
+        if classes:
+            return jnp.asarray(draw.integers(0, shape[-1], shape[:-1]))
+        return jax.nn.softmax(random(seed, *shape)).astype(dtype)
+    if isinstance(loss, fn.BinaryCrossEntropy):
+        return jnp.asarray(draw.uniform(size=shape), dtype)
+    return random(seed, *shape, dtype=dtype)
+
+
+def disagreement(found, expected):
+    """max|g - n| / max|n| over each leaf, the worst of them; a leaf of zeros must be met exactly."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    worst = 0.0
+    for g, n in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        g, n = np.asarray(g, np.float64), np.asarray(n, np.float64)
+        assert g.shape == n.shape
+        assert np.isfinite(n).all()
+        if n.size:
+            gap = np.abs(g - n).max()
+            worst = max(worst, gap / np.abs(n).max() if n.any() else (np.inf if gap else 0.0))
+    return worst

@@ -1,0 +1,346 @@
+"""`value_and_grad` and `backprop` against `jax.grad` of `cost`, over networks, losses and options."""
+
+import itertools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from table import ACTIVATIONS, LOSSES, disagreement, params_of, random, target
+
+import funcnet as fn
+
+AXES = {
+    "activation": ACTIVATIONS,
+    "loss": LOSSES,
+    "reduction": ["mean", "sum"],
+    "weights": [None, "examples", "positions", "some zero"],
+    "penalty": [None, fn.L1(0.1), fn.L2(0.1), fn.ElasticNet(0.1, 0.2)],
+    "positions": [(), (3,), (2, 1, 2)],
+}
+
+
+def pairwise(axes):
+    """Few cases in which every pair of values of two axes meets (greedy)."""
+    names = list(axes)
+    missing = {
+        ((a, i), (b, j))
+        for a, b in itertools.combinations(names, 2)
+        for i in range(len(axes[a]))
+        for j in range(len(axes[b]))
+    }
+    draw, cases = np.random.default_rng(0), []
+    while missing:
+        seeded = dict(min(missing))
+        tries = [{n: seeded.get(n, int(draw.integers(len(axes[n])))) for n in names} for _ in range(60)]
+        covered = [set(itertools.combinations(case.items(), 2)) & missing for case in tries]
+        best = max(range(len(tries)), key=lambda k: len(covered[k]))
+        missing -= covered[best]
+        cases.append({name: axes[name][i] for name, i in tries[best].items()})
+    return cases
+
+
+def weights_of(kind, m, positions):
+    if kind is None:
+        return None
+    shape = (m,) if kind == "examples" else (m, *positions)
+    weights = 0.5 + abs(random(9, *shape))
+    return weights.at[1].set(0) if kind == "some zero" else weights
+
+
+def both(net, loss, params, x, y, **options):
+    hand = jax.jit(lambda *data: fn.value_and_grad(net, loss, *data, **options))(params, x, y)
+    automatic = jax.jit(jax.value_and_grad(lambda *data: fn.cost(net, loss, *data, **options)))(params, x, y)
+    return hand, automatic
+
+
+CASES = pairwise(AXES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+def test_every_pair_of_options_agrees_with_automatic_differentiation(case):
+    net = fn.Chain(fn.Dense(3, 4), case["activation"], fn.Dense(4, 2))
+    x = random(1, 5, *case["positions"], 3)
+    y = target(case["loss"], (*x.shape[:-1], 2))
+    key = jax.random.key(2) if isinstance(case["activation"], fn.Dropout) else None
+    options = {
+        "weights": weights_of(case["weights"], 5, case["positions"]),
+        "penalty": case["penalty"],
+        "reduction": case["reduction"],
+        "key": key,
+    }
+    hand, automatic = both(net, case["loss"], params_of(net), x, y, **options)
+    assert disagreement(hand, automatic) <= 1e-12
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("case", CASES[::9], ids=lambda case: "-".join(map(str, case.values())))
+def test_a_sample_of_the_pairs(case):
+    test_every_pair_of_options_agrees_with_automatic_differentiation(case)
+
+
+def layers_of_width(width, depth):
+    """Layers that keep a width: elementwise ones, a `Dense`, nested chains and residuals."""
+    leaf = st.sampled_from([fn.Tanh(), fn.GELU(), fn.SiLU(), fn.Softplus(), fn.ELU(0.5), fn.Dense(width, width)])
+    if width > 2:  # with two features a norm's derivative is rounding and little else
+        leaf = leaf | st.just(fn.LayerNorm(width))
+    if depth == 0:
+        return leaf
+    inner = layers_of_width(width, depth - 1)
+    chains = st.lists(inner, max_size=3).map(lambda layers: fn.Chain(*layers))
+    return leaf | chains | inner.map(fn.Residual)
+
+
+@st.composite
+def architectures(draw):
+    sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+    layers = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [fn.Dense(n_in, n_out, bias=draw(st.booleans())), draw(layers_of_width(n_out, 2))]
+    return fn.Chain(*layers)
+
+
+@given(
+    net=architectures(),
+    loss=st.sampled_from([fn.SquaredError(), fn.LogCosh(), fn.BinaryCrossEntropy()]),
+    m=st.integers(1, 4),
+    positions=st.lists(st.integers(1, 3), max_size=3),
+    reduction=st.sampled_from(["mean", "sum"]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_drawn_architectures_agree_with_automatic_differentiation(net, loss, m, positions, reduction, weighted, seed):
+    x = random(seed, m, *positions, net.n_in)
+    params = params_of(net, seed)
+    y = target(loss, fn.predict(net, params, x).shape, seed)
+    weights = abs(random(seed + 1, m, *positions)) if weighted else None
+    hand, automatic = both(net, loss, params, x, y, weights=weights, reduction=reduction)
+    assert disagreement(hand, automatic) <= 1e-12
+
+
+NET = fn.Chain(
+    fn.Dense(3, 4), fn.Tanh(), fn.Residual(fn.Chain(fn.Dense(4, 4), fn.GELU(), fn.Dropout(0.2))), fn.Dense(4, 2)
+)
+PARAMS, X, Y = params_of(NET), random(1, 6, 3), random(2, 6, 2)
+LOSS = fn.SquaredError()
+
+
+@pytest.mark.fast
+def test_backprop_is_of_the_summed_cost_whatever_the_batch():
+    weights = jnp.arange(6.0)
+    whole = fn.backprop(NET, LOSS, PARAMS, X, Y, weights=weights)
+    part = fn.backprop(NET, LOSS, PARAMS, X[2:5], Y[2:5], weights=weights[2:5])
+    assert disagreement(jax.tree.map(lambda leaf: leaf[2:5], whole), part) <= 1e-14
+    summed = fn.value_and_grad(NET, LOSS, PARAMS, X, Y, weights=weights, reduction="sum")
+    assert disagreement((whole.costs.sum(), fn.gradient(NET, whole.tape, whole.deltas)), summed) <= 1e-14
+
+
+@pytest.mark.fast
+def test_input_delta_is_the_derivative_with_respect_to_x():
+    x, y = random(1, 6, 2, 3), random(2, 6, 2, 2)
+    bp = fn.backprop(NET, LOSS, PARAMS, x, y)
+    automatic = jax.grad(fn.cost, argnums=3)(NET, LOSS, PARAMS, x, y, reduction="sum")
+    assert disagreement(bp.input_delta, automatic) <= 1e-12
+    assert bp.costs.shape == (6,)
+    assert disagreement(bp.costs, LOSS.value(bp.output, y).sum(-1)) <= 1e-15
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("key", [jax.random.key(4), jax.random.split(jax.random.key(4), 6)], ids=["one", "many"])
+def test_dropout_draws_the_same_forward_and_backward(key):
+    hand, automatic = both(NET, LOSS, PARAMS, X, Y, key=key)
+    assert disagreement(hand, automatic) <= 1e-12
+    assert hand[0] != fn.cost(NET, LOSS, PARAMS, X, Y)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("bad", [np.inf, np.nan, 1e308])
+def test_an_example_of_weight_zero_contributes_exactly_nothing(reduction, bad):
+    weights = jnp.array([1.0, 0.0, 2.0, 0.0, 1.0, 3.0])
+    kept = np.flatnonzero(weights)
+    x, y = X.at[jnp.array([1, 3])].set(bad), Y.at[jnp.array([1, 3])].set(bad)
+    for function in (fn.value_and_grad, jax.value_and_grad(fn.cost, argnums=2)):
+        found = function(NET, LOSS, PARAMS, x, y, weights=weights, reduction=reduction)
+        alone = function(NET, LOSS, PARAMS, X[kept], Y[kept], weights=weights[kept], reduction=reduction)
+        assert disagreement(found, alone) <= 1e-14
+        again = function(NET, LOSS, PARAMS, X, Y, weights=weights, reduction=reduction)
+        assert disagreement(found, again) == 0
+    bp = fn.backprop(NET, LOSS, PARAMS, x, y, weights=weights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(bp))
+    assert not bp.costs[1]
+    assert not bp.input_delta[jnp.array([1, 3])].any()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_position_of_weight_zero_contributes_nothing(bad):
+    x, y = random(1, 4, 3, 3), jnp.asarray(np.random.default_rng(0).integers(0, 2, (4, 3)))
+    weights = jnp.ones((4, 3)).at[0, 2].set(0).at[2].set(0)
+    expected = fn.value_and_grad(NET, fn.CrossEntropy(), PARAMS, x, y, weights=weights)
+    padded, labels = x.at[0, 2].set(bad).at[2].set(bad), y.at[0, 2].set(-1).at[2].set(99)
+    for function in (fn.value_and_grad, jax.jit(fn.value_and_grad), jax.value_and_grad(fn.cost, argnums=2)):
+        with_labels = labels if function is not fn.value_and_grad else y
+        found = function(NET, fn.CrossEntropy(), PARAMS, padded, with_labels, weights=weights)
+        assert disagreement(found, expected) <= 1e-14
+
+
+@pytest.mark.fast
+def test_the_mean_divides_by_the_weights_of_examples_or_of_positions():
+    x, y = random(1, 4, 3, 3), random(2, 4, 3, 2)
+    costs = LOSS.value(fn.predict(NET, PARAMS, x), y)
+    by_example, by_position = abs(random(3, 4)), abs(random(4, 4, 3))
+    assert np.isclose(fn.cost(NET, LOSS, PARAMS, x, y), costs.sum() / 4, rtol=1e-14)
+    found = fn.cost(NET, LOSS, PARAMS, x, y, weights=by_example)
+    assert np.isclose(found, (costs * by_example[:, None]).sum() / by_example.sum(), rtol=1e-14)
+    found = fn.cost(NET, LOSS, PARAMS, x, y, weights=by_position)
+    assert np.isclose(found, (costs * by_position).sum() / by_position.sum(), rtol=1e-14)
+    found = fn.cost(NET, LOSS, PARAMS, x, y, weights=by_position, reduction="sum")
+    assert np.isclose(found, (costs * by_position).sum(), rtol=1e-14)
+    assert fn.cost(NET, LOSS, PARAMS, x, y, weights=jnp.array([True, False, True, True])).shape == ()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("x", [X, X.at[:].set(jnp.inf)], ids=["finite", "infinite"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_weights_all_zero_give_cost_and_gradient_zero(x, reduction):
+    for function in (fn.value_and_grad, jax.value_and_grad(fn.cost, argnums=2)):
+        J, grads = function(NET, LOSS, PARAMS, x, Y, weights=jnp.zeros(6), reduction=reduction)
+        assert J == 0
+        assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("weights", [None, jnp.zeros(0)], ids=["unweighted", "weighted"])
+def test_an_empty_batch_costs_nothing(weights):
+    J, grads = fn.value_and_grad(NET, LOSS, PARAMS, X[:0], Y[:0], weights=weights)
+    assert J == 0
+    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.fast
+def test_a_penalty_is_added_once_and_not_divided():
+    plain, penalised = (fn.value_and_grad(NET, LOSS, PARAMS, X, Y, penalty=p) for p in (None, fn.L2(0.3)))
+    extra = fn.L2(0.3).value(PARAMS), fn.L2(0.3).gradient(PARAMS)
+    assert disagreement(penalised, jax.tree.map(jnp.add, plain, extra)) <= 1e-14
+    summed = (fn.cost(NET, LOSS, PARAMS, X, Y, penalty=p, reduction="sum") for p in (None, fn.L2(0.3)))
+    assert np.isclose(-np.subtract(*summed), extra[0], rtol=1e-12)
+
+
+def test_a_network_may_be_a_single_layer_and_costs_may_be_nested():
+    net = fn.Dense(3, 2)
+    hand, automatic = both(net, LOSS, params_of(net), X, Y)
+    assert disagreement(hand, automatic) <= 1e-12
+
+
+def test_specs_are_plain_arguments_of_jit_and_equal_networks_trace_once():
+    traces = []
+
+    @fn.spec
+    class Counted:
+        def init(self, key):
+            return ()
+
+        def forward(self, params, x, key=None):
+            traces.append(1)
+            return x, ()
+
+        def backward(self, params, tape, delta):
+            return delta, delta
+
+        def gradient(self, tape, deltas):
+            return ()
+
+    compiled = jax.jit(fn.value_and_grad)
+    results = []
+    for _ in range(3):
+        net = fn.Chain(fn.Dense(3, 2), Counted())
+        results.append(compiled(net, fn.SquaredError(), params_of(net), X, Y))
+        if len(results) == 1:
+            first = len(traces)
+    assert len(traces) == first
+    assert disagreement(results[0], results[2]) == 0
+
+
+def test_every_public_function_works_under_jit_and_vmap():
+    output, tape = jax.jit(fn.forward)(NET, PARAMS, X)
+    input_delta, deltas = jax.jit(fn.backward)(NET, PARAMS, tape, LOSS.delta(output, Y))
+    grads = jax.jit(fn.gradient)(NET, tape, deltas)
+    bp = jax.jit(fn.backprop)(NET, LOSS, PARAMS, X, Y)
+    assert disagreement((output, input_delta), (bp.output, bp.input_delta)) <= 1e-14
+    assert disagreement(grads, fn.value_and_grad(NET, LOSS, PARAMS, X, Y, reduction="sum")[1]) <= 1e-14
+    assert disagreement(jax.jit(fn.predict)(NET, PARAMS, X), output) <= 1e-14
+    assert disagreement(jax.jit(fn.init)(NET, jax.random.key(0)), fn.init(NET, jax.random.key(0))) <= 1e-15
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    lanes = jax.vmap(lambda key: fn.init(NET, key))(keys)
+    one = jax.tree.map(lambda leaf: leaf[2], lanes)
+
+    def train_cost(params, key):
+        return fn.value_and_grad(NET, LOSS, params, X, Y, key=key)
+
+    together = jax.vmap(train_cost)(lanes, keys)
+    assert disagreement(jax.tree.map(lambda leaf: leaf[2], together), train_cost(one, keys[2])) <= 1e-13
+    over_x = jax.vmap(fn.value_and_grad, in_axes=(None, None, None, 0, 0))(NET, LOSS, PARAMS, X[:, None], Y[:, None])
+    assert disagreement(over_x[0].mean(), fn.cost(NET, LOSS, PARAMS, X, Y)) <= 1e-14
+
+
+def test_a_spec_sits_in_the_carry_of_a_scan():
+    def step(carry, x):
+        net, params = carry
+        return (net, params), fn.predict(net, params, x[None])
+
+    _, outputs = jax.lax.scan(step, (NET, PARAMS), X)
+    assert disagreement(outputs[:, 0], fn.predict(NET, PARAMS, X)) <= 1e-14
+
+
+def test_grad_of_cost_is_plain_jax_and_may_be_differentiated_again():
+    hessian = jax.hessian(lambda b: fn.cost(fn.Dense(3, 1), LOSS, {"w": jnp.ones((3, 1)), "b": b}, X, Y[:, :1]))(
+        jnp.zeros(1)
+    )
+    assert np.allclose(hessian, 1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_types_of_parameters_are_kept_and_the_cost_is_held_wider(dtype):
+    params, x, y = jax.tree.map(lambda leaf: leaf.astype(dtype), (PARAMS, X, Y))
+    J, grads = fn.value_and_grad(NET, LOSS, params, x, y, penalty=fn.L2(0.1), weights=jnp.ones(6))
+    assert J.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(dtype)}
+    exact = fn.value_and_grad(NET, LOSS, PARAMS, X, Y, penalty=fn.L2(0.1))
+    assert disagreement((J, grads), exact) < (0.1 if dtype == jnp.bfloat16 else 1e-5)
+
+
+def test_float32_is_the_default_and_mean_agrees_to_its_precision():
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with enable(False):
+        params = fn.init(NET, jax.random.key(0))
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+        x, y = np.asarray(X), np.asarray(Y)  # float64 arrays of NumPy are JAX's default type to it
+        found, expected = both(NET, LOSS, params, x, y)
+        assert found[0].dtype == jnp.float32
+        assert disagreement(found, expected) <= 1e-5
+
+
+def test_another_rule_is_backward_with_other_parameters():
+    net = fn.mlp((3, 4, 2))
+    params, feedback = params_of(net), params_of(net, seed=8)
+    output, tape = fn.forward(net, params, X)
+    delta = LOSS.delta(output, Y)
+    _, deltas = fn.backward(net, feedback, tape, delta)
+    by_hand = (delta @ feedback[2]["w"].T) * (1 - tape[1] ** 2)
+    assert disagreement(deltas[0], by_hand) <= 1e-14
+
+
+def test_from_weights_puts_each_where_it_belongs():
+    net = fn.Chain(fn.Dense(2, 3), fn.LayerNorm(3), fn.Residual(fn.Dense(3, 3, bias=False)), fn.Dense(3, 1))
+    ws = [random(0, 2, 3), random(1, 3, 3), random(2, 3, 1)]
+    first, norm, branch, last = fn.from_weights(net, ws, [np.ones(3), np.zeros(3), 5])
+    assert (first["w"] == ws[0]).all()
+    assert (branch["w"] == ws[1]).all()
+    assert (last["w"] == ws[2]).all()
+    assert first["b"].tolist() == [1, 1, 1]
+    assert last["b"].tolist() == [5]
+    assert norm["g"].tolist() == [1, 1, 1]
+    assert not fn.from_weights(net, ws)[0]["b"].any()

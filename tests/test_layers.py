@@ -1,0 +1,247 @@
+"""Every layer of the table against JAX, finite differences and the laws of a layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from table import LAYERS, Row, Scale, disagreement, params_of, random
+
+import funcnet as fn
+
+POSITIONS = [(), (2,), (2, 3), (1, 2, 1)]
+each_layer = pytest.mark.parametrize("row", LAYERS, ids=lambda row: repr(row.layer))
+
+
+def by_hand(layer, params, x, key, delta):
+    y, tape = layer.forward(params, x, key)
+    input_delta, deltas = layer.backward(params, tape, delta)
+    return y, fn.gradient(layer, tape, deltas), input_delta
+
+
+def by_jax(layer, params, x, key, delta):
+    y, pullback = jax.vjp(lambda params, x: layer.forward(params, x, key)[0], params, x)
+    return y, *pullback(delta)
+
+
+def batch(row, positions=(), m=5, dtype=np.float64):
+    x = random(1, m, *positions, row.features, dtype=dtype)
+    params = params_of(row.layer, dtype=dtype)
+    y = jax.eval_shape(lambda p, x: row.layer.forward(p, x)[0], params, x)
+    return params, x, random(2, *y.shape, dtype=dtype)
+
+
+@pytest.mark.fast
+@each_layer
+@pytest.mark.parametrize("positions", POSITIONS, ids=str)
+def test_backward_and_gradient_are_those_of_jax(row, positions):
+    params, x, delta = batch(row, positions)
+    hand = jax.jit(by_hand)(row.layer, params, x, row.key, delta)
+    assert disagreement(hand, jax.jit(by_jax)(row.layer, params, x, row.key, delta)) <= 1e-12
+
+
+@each_layer
+def test_float32_agrees_to_its_precision(row):
+    params, x, delta = batch(row, (2,), dtype=np.float32)
+    hand = jax.jit(by_hand)(row.layer, params, x, row.key, delta)
+    assert disagreement(hand, jax.jit(by_jax)(row.layer, params, x, row.key, delta)) <= 1e-5
+
+
+@each_layer
+def test_finite_differences_and_the_laws_of_a_layer(row):
+    params, x, _ = batch(row, (2,), m=3)
+    report = fn.check_layer(row.layer, params, x, key=row.key)
+    assert report.ok, str(report)
+    assert len(report.laws) == 8
+
+
+@each_layer
+def test_jit_equals_eager(row):
+    arguments = batch(row)
+    params, x, delta = arguments
+    eager = by_hand(row.layer, params, x, row.key, delta)
+    assert disagreement(eager, jax.jit(by_hand)(row.layer, params, x, row.key, delta)) <= 1e-14
+
+
+@each_layer
+def test_vmap_over_params_and_x_is_a_loop(row):
+    params, x, delta = batch(row)
+    many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), (params, x))
+    together = jax.vmap(lambda params, x: by_hand(row.layer, params, x, row.key, delta))(*many)
+    second = by_hand(row.layer, *jax.tree.map(lambda leaf: leaf[1], many), row.key, delta)
+    assert disagreement(jax.tree.map(lambda leaf: leaf[1], together), second) <= 1e-14
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_types_are_kept_and_gradients_accumulated_in_float32_or_better(row, dtype):
+    params, x, delta = batch(row, (2,), dtype=dtype)
+    y, grads, input_delta = by_hand(row.layer, params, x, row.key, delta)
+    assert y.dtype == input_delta.dtype == dtype
+    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    if not isinstance(row.layer, Scale):
+        assert {leaf.dtype for leaf in jax.tree.leaves(grads)} <= {jnp.dtype(wide)}
+    if dtype == jnp.bfloat16:
+        widened = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x, delta))
+        exact = by_hand(row.layer, *widened[:2], row.key, widened[2])
+        assert disagreement((y, grads, input_delta), exact) < 0.05
+
+
+@each_layer
+@pytest.mark.parametrize("positions", [(), (0,)], ids=str)
+def test_empty_batch_gives_zero_gradient(row, positions):
+    params = params_of(row.layer)
+    x = jnp.zeros((0, *positions, row.features))
+    y, tape = row.layer.forward(params, x, row.key)
+    input_delta, deltas = row.layer.backward(params, tape, y)
+    assert input_delta.shape == x.shape
+    grads = fn.gradient(row.layer, tape, deltas)
+    assert jax.tree.map(np.shape, grads) == jax.tree.map(np.shape, params)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+
+
+@each_layer
+def test_repr_and_json_build_an_equal_spec(row):
+    namespace = {**vars(fn), "Scale": Scale}
+    rebuilt = eval(repr(row.layer), namespace)
+    assert rebuilt == row.layer
+    assert hash(rebuilt) == hash(row.layer)
+    again = fn.from_json(fn.to_json(row.layer), layers=(Scale,))
+    assert again == row.layer
+    assert repr(again) == repr(row.layer)
+
+
+@pytest.mark.fast
+def test_bias_gradient_sums_over_positions():
+    layer = fn.Dense(2, 1)
+    grads = layer.gradient(jnp.ones((3, 4, 2)), jnp.ones((3, 4, 1)))
+    assert grads["b"].tolist() == [12.0]
+    assert grads["w"].tolist() == [[12.0], [12.0]]
+
+
+@pytest.mark.fast
+def test_sums_of_bfloat16_do_not_stall():
+    ones = jnp.ones((4096, 1), jnp.bfloat16)  # bfloat16 itself cannot count beyond 256
+    grads = fn.Dense(1, 1).gradient(ones, ones)
+    assert grads["w"].tolist() == [[4096.0]]
+    assert grads["b"].tolist() == [4096.0]
+    assert fn.LayerNorm(1).gradient((ones, ones), ones)["b"].tolist() == [4096.0]
+    delta = jnp.ones((1, 4096), jnp.bfloat16)
+    assert fn.LogSoftmax().backward((), jnp.zeros_like(delta), delta)[0][0, 0] == -4096
+
+
+@pytest.mark.fast
+def test_dropout_keeps_the_expectation_and_leaves_out_at_its_rate():
+    x = jnp.ones((2000, 50))
+    y, mask = fn.Dropout(0.3).forward((), x, jax.random.key(0))
+    assert set(np.unique(y)) == {0.0, 1 / (1 - 0.3)}
+    assert abs(float(y.mean()) - 1) < 0.01
+    assert abs(float(mask.mean()) - 0.7) < 0.01
+    assert mask.dtype == bool
+
+
+@pytest.mark.fast
+def test_dropout_without_a_key_passes_everything_on():
+    x = random(0, 3, 4)
+    y, tape = fn.Dropout(0.3).forward((), x)
+    assert tape == ()
+    assert (y == x).all()
+    assert (fn.Dropout(0.3).backward((), tape, x)[0] == x).all()
+
+
+@pytest.mark.fast
+def test_a_key_per_example_makes_the_draw_independent_of_the_batch():
+    net = fn.Chain(fn.Dropout(0.5), fn.Residual(fn.Dropout(0.5)))
+    x, keys = jnp.ones((6, 3, 8)), jax.random.split(jax.random.key(1), 6)
+    whole, _ = net.forward(((), ()), x, keys)
+    part, _ = net.forward(((), ()), x[2:4], keys[2:4])
+    assert (whole[2:4] == part).all()
+    assert not (whole[2] == whole[3]).all()
+
+
+@pytest.mark.fast
+def test_layers_of_a_chain_draw_differently():
+    _, (first, second) = fn.Chain(fn.Dropout(0.5), fn.Dropout(0.5)).forward(
+        ((), ()), jnp.ones((5, 40)), jax.random.key(0)
+    )
+    assert not (first == second).all()
+
+
+def test_old_style_keys_draw_what_typed_keys_draw():
+    net = fn.Chain(fn.Dense(3, 3), fn.Dropout(0.5))
+    params = fn.init(net, jax.random.PRNGKey(4))
+    assert disagreement(params, fn.init(net, jax.random.key(4))) == 0
+    x = random(0, 5, 3)
+    old, _ = fn.forward(net, params, x, jax.random.PRNGKey(2))
+    assert (old == fn.forward(net, params, x, jax.random.key(2))[0]).all()
+    old, _ = fn.forward(net, params, x, jax.random.split(jax.random.PRNGKey(2), 5))
+    assert (old == fn.forward(net, params, x, jax.random.split(jax.random.key(2), 5))[0]).all()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "layer", [fn.Tanh(), fn.ReLU(), fn.Sigmoid(), fn.SELU(), fn.Softplus(), fn.Softmax()], ids=repr
+)
+def test_the_tape_is_the_output(layer):
+    y, tape = layer.forward((), random(0, 3, 4))
+    assert tape is y
+
+
+@pytest.mark.fast
+def test_no_slope_below_zero_for_relu_and_none_at_zero():
+    x = jnp.array([[-1.0, 0.0, 2.0]])
+    _, tape = fn.ReLU().forward((), x)
+    assert fn.ReLU().backward((), tape, jnp.ones_like(x))[0].tolist() == [[0.0, 0.0, 1.0]]
+
+
+@pytest.mark.fast
+def test_layer_norm_normalises():
+    y, _ = fn.LayerNorm(50, epsilon=0.0).forward({"g": jnp.ones(50), "b": jnp.zeros(50)}, 3 + 2 * random(0, 4, 50))
+    assert np.allclose(y.mean(-1), 0, atol=1e-12)
+    assert np.allclose(y.var(-1), 1, atol=1e-12)
+
+
+def test_starting_values_follow_the_names():
+    shape, key = (400, 300), jax.random.key(0)
+    variances = {
+        fn.Uniform(0.3): 0.3**2 / 3,
+        fn.GlorotUniform(): 2 / 700,
+        fn.GlorotNormal(): 2 / 700,
+        fn.HeUniform(): 2 / 400,
+        fn.HeNormal(): 2 / 400,
+        fn.LecunNormal(): 1 / 400,
+        fn.Zeros(): 0.0,
+    }
+    for initializer, variance in variances.items():
+        w = fn.Dense(*shape, init=initializer).init(key)["w"]
+        assert abs(float(w.var()) - variance) <= 0.02 * variance, initializer
+    assert (fn.Dense(2, 3, init=fn.Constant(0.5)).init(key)["w"] == 0.5).all()
+    assert not fn.Dense(2, 3).init(key)["b"].any()
+    assert abs(fn.Dense(*shape, init=fn.Uniform(0.3)).init(key)["w"]).max() <= 0.3
+
+
+def test_contract_visits_every_leaf_layer_with_its_own_tape_and_deltas():
+    net = fn.Chain(fn.Dense(2, 3), fn.Residual(fn.Chain(fn.Tanh(), fn.Dense(3, 3))), fn.Dense(3, 1))
+    params = params_of(net)
+    y, tape = net.forward(params, random(0, 5, 2))
+    _, deltas = net.backward(params, tape, y)
+    visited = net.contract(lambda leaf, kept, seen: (repr(leaf), kept.shape, seen.shape), tape, deltas)
+    dense, tanh = ("Dense(2, 3)", (5, 2), (5, 3)), ("Tanh()", (5, 3), (5, 3))
+    assert visited == (dense, (tanh, ("Dense(3, 3)", (5, 3), (5, 3))), ("Dense(3, 1)", (5, 3), (5, 1)))
+
+
+def test_mlp_is_the_usual_chain():
+    net = fn.mlp((4, 3, 2), fn.ReLU(), fn.Softmax(), init=fn.HeNormal())
+    dense = [fn.Dense(4, 3, init=fn.HeNormal()), fn.Dense(3, 2, init=fn.HeNormal())]
+    assert net == fn.Chain(dense[0], fn.ReLU(), dense[1], fn.Softmax())
+    assert fn.mlp([4, 2]) == fn.Chain(fn.Dense(4, 2))
+    assert (net.n_in, net.n_out) == (4, 2)
+
+
+def test_the_table_holds_every_public_layer():
+    public = {
+        c
+        for c in vars(fn).values()
+        if isinstance(c, type) and hasattr(c, "forward") and c.__module__ != "funcnet.protocols"
+    }
+    assert public <= {type(row.layer) for row in LAYERS}
+    assert Row(Scale(4)) in LAYERS

@@ -1,0 +1,86 @@
+"""Every loss against JAX, at ordinary and at extreme outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from table import LOSSES, disagreement, random, target
+
+import funcnet as fn
+
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
+
+
+@pytest.mark.fast
+@each_loss
+@pytest.mark.parametrize("positions", [(), (3,)], ids=str)
+@pytest.mark.parametrize("classes", [True, False], ids=["classes", "probabilities"])
+def test_delta_is_the_derivative_of_value(loss, positions, classes):
+    output = 2 * random(0, 6, *positions, 4)
+    y = target(loss, output.shape, classes=classes)
+    weights = random(1, 6, *positions)
+    automatic = jax.grad(lambda a: jnp.sum(weights * loss.value(a, y)))(output)
+    assert disagreement(weights[..., None] * loss.delta(output, y), automatic) <= 1e-12
+
+
+@each_loss
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_costs_are_held_in_float32_or_better_and_delta_in_the_outputs_type(loss, dtype):
+    output = random(0, 6, 3, 4, dtype=dtype)
+    y = target(loss, output.shape, dtype=dtype)
+    costs, delta = loss.value(output, y), loss.delta(output, y)
+    assert costs.shape == (6, 3)
+    assert costs.dtype == (jnp.float64 if dtype == jnp.float64 else jnp.float32)
+    assert (delta.shape, delta.dtype) == (output.shape, dtype)
+
+
+@pytest.mark.fast
+def test_values_are_those_of_optax():
+    a, y = 2 * random(0, 6, 4), random(1, 6, 4)
+    classes, chances = target(fn.CrossEntropy(), a.shape), target(fn.CrossEntropy(), a.shape, classes=False)
+    expected = {
+        fn.SquaredError(): optax.losses.l2_loss(a, y).sum(-1),
+        fn.AbsoluteError(): abs(a - y).sum(-1),
+        fn.Huber(0.7): optax.losses.huber_loss(a, y, delta=0.7).sum(-1),
+        fn.LogCosh(): optax.losses.log_cosh(a, y).sum(-1),
+    }
+    for loss, value in expected.items():
+        assert disagreement(loss.value(a, y), value) <= 1e-15
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels(a, classes)
+    assert disagreement(fn.CrossEntropy().value(a, classes), entropy) <= 1e-14
+    assert disagreement(fn.CrossEntropy().value(a, chances), optax.losses.softmax_cross_entropy(a, chances)) <= 1e-14
+    smooth = optax.smooth_labels(jax.nn.one_hot(classes, 4), 0.1)
+    assert disagreement(fn.CrossEntropy(0.1).value(a, classes), optax.losses.softmax_cross_entropy(a, smooth)) <= 1e-14
+    binary = optax.losses.sigmoid_binary_cross_entropy(a, chances).sum(-1)
+    assert disagreement(fn.BinaryCrossEntropy().value(a, chances), binary) <= 1e-15
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_exact_in_float32_for_huge_logits(smoothing):
+    loss = fn.CrossEntropy(smoothing)
+    wide = np.array([[1e4, 1e4 - 1, 0], [-1e4, 1e4, 3], [1e4, 1e4, 1e4], [-1e4, -1e4 + 0.5, -1e4]])
+    for y in (jnp.array([0, 0, 2, 1]), jnp.array([1, 2, 0, 0])):
+        narrow = jnp.asarray(wide, jnp.float32)
+        exact = jnp.asarray(np.asarray(narrow, np.float64))
+        assert np.allclose(loss.value(narrow, y), loss.value(exact, y), rtol=1e-6, atol=0)
+        assert np.allclose(loss.delta(narrow, y), loss.delta(exact, y), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.fast
+def test_labels_out_of_range_are_nan_under_jit():
+    logits = random(0, 4, 3)
+    y = jnp.array([0, 3, -1, 2])
+    costs, delta = jax.jit(lambda a, y: (fn.CrossEntropy().value(a, y), fn.CrossEntropy().delta(a, y)))(logits, y)
+    assert np.isnan(costs).tolist() == [False, True, True, False]
+    assert np.isnan(delta).all(-1).tolist() == [False, True, True, False]
+    costs = jax.jit(fn.BinaryCrossEntropy().value)(logits, jnp.full((4, 3), 1.5))
+    assert np.isnan(costs).all()
+
+
+def test_binary_cross_entropy_takes_booleans_and_integers():
+    logits, y = random(0, 4, 3), random(1, 4, 3) > 0
+    loss = fn.BinaryCrossEntropy()
+    expected = loss.value(logits, y.astype(jnp.float64))
+    assert (loss.value(logits, y) == expected).all()
+    assert (loss.value(logits, y.astype(int)) == expected).all()
