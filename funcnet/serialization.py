@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from funcnet import initializers, layers, losses, penalties
-from funcnet.spec import build, is_spec
+from funcnet.spec import build, is_spec, is_spec_class
 
 
 def to_json(value: Any) -> str:
@@ -56,7 +56,7 @@ def from_json(text: str, layers: Iterable[type] = ()) -> Any:
     """
     known = dict(_OURS)
     for cls in layers:
-        if not isinstance(cls, type) or not is_spec(cls):
+        if not isinstance(cls, type) or not is_spec_class(cls):
             raise TypeError(f"from_json: layers holds {cls!r}, expected a class under @fn.spec.")
         if known.setdefault(cls.__name__, cls) is not cls:
             raise ValueError(f"from_json: two classes are called {cls.__name__}. Rename one.")
@@ -102,5 +102,5 @@ _OURS = {
     name: getattr(room, name)
     for room in (layers, losses, penalties, initializers)
     for name in room.__all__
-    if is_spec(getattr(room, name))
+    if isinstance(getattr(room, name), type)
 }

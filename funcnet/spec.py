@@ -74,8 +74,12 @@ def spec(cls: type[T]) -> type[T]:
 
 
 def is_spec(value: object) -> bool:
-    """Whether a value, or a class, is one made by `spec` (a subclass needs its own)."""
-    cls = value if isinstance(value, type) else type(value)
+    """Whether a value is an instance of a class under `spec`."""
+    return is_spec_class(type(value))
+
+
+def is_spec_class(cls: type) -> bool:
+    """Whether a class is itself under `spec` (a subclass of such a one need not be)."""
     return cls.__dict__.get("_spec_of") is cls
 
 
@@ -112,7 +116,7 @@ def _can_be_held(kind: Any) -> bool:
         return all(part is Ellipsis or _can_be_held(part) for part in typing.get_args(kind))
     if kind in (int, float, bool, str, type(None)):
         return True
-    return isinstance(kind, type) and (is_spec(kind) or getattr(kind, "_is_protocol", False))
+    return isinstance(kind, type) and (is_spec_class(kind) or getattr(kind, "_is_protocol", False))
 
 
 def _coerced(cls: type, name: str, value: Any, kind: Any) -> Any:
