@@ -147,7 +147,7 @@ def refuse_non_finite(name: str, values: jax.Array) -> None:
 
 @lru_cache(maxsize=1024)
 def _params_struct(net: Any) -> Params:
-    return jax.eval_shape(net.init, jax.random.key(0))
+    return jax.eval_shape(lambda: net.init(jax.random.key(0)))
 
 
 @lru_cache(maxsize=1024)

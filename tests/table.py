@@ -111,6 +111,7 @@ def disagreement(found, expected):
     for g, n in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         g, n = np.asarray(g, np.float64), np.asarray(n, np.float64)
         assert g.shape == n.shape
+        assert np.isfinite(g).all()
         assert np.isfinite(n).all()
         if n.size:
             gap = np.abs(g - n).max()

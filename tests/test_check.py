@@ -188,6 +188,27 @@ def test_a_trained_network_whose_gradient_is_almost_nothing_is_right(activation)
     assert report.ok, str(report)
 
 
+def test_a_derivative_that_is_not_finite_is_wrong_and_no_warning():
+    @fn.spec
+    class Root:
+        def init(self, key):
+            return ()
+
+        def forward(self, params, x, key=None):
+            return jnp.sqrt(x), x
+
+        def backward(self, params, tape, delta):
+            return delta / (2 * jnp.sqrt(tape)), delta
+
+        def gradient(self, tape, deltas):
+            return ()
+
+    report = fn.check_layer(Root(), (), jnp.array([[1.0, 0.0], [2.0, 4.0]]))
+    assert not report.ok
+    assert report.rows[-1].where == "input[0, 1]"
+    assert report.rows[-1].verdict == "wrong"
+
+
 def test_what_differences_cannot_resolve_is_said():
     report = fn.check_function(lambda params, x: 1e9 + params * 1e-9 + 0 * x, jnp.ones(1), jnp.ones((1, 1))[0])
     assert report.rows[0].verdict == "unresolved"

@@ -120,11 +120,11 @@ def test_bias_gradient_sums_over_positions():
 
 @pytest.mark.fast
 def test_sums_of_bfloat16_do_not_stall():
-    ones = jnp.ones((4096, 1), jnp.bfloat16)  # bfloat16 itself cannot count beyond 256
+    ones = jnp.ones((4097, 1), jnp.bfloat16)  # bfloat16 itself cannot count beyond 256, nor hold 4097
     grads = fn.Dense(1, 1).gradient(ones, ones)
-    assert grads["w"].tolist() == [[4096.0]]
-    assert grads["b"].tolist() == [4096.0]
-    assert fn.LayerNorm(1).gradient((ones, ones), ones)["b"].tolist() == [4096.0]
+    assert grads["w"].tolist() == [[4097.0]]
+    assert grads["b"].tolist() == [4097.0]
+    assert fn.LayerNorm(1).gradient((ones, ones), ones)["b"].tolist() == [4097.0]
     delta = jnp.ones((1, 4096), jnp.bfloat16)
     assert fn.LogSoftmax().backward((), jnp.zeros_like(delta), delta)[0][0, 0] == -4096
 

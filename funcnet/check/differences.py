@@ -1,6 +1,7 @@
 """Hand-written derivatives against finite differences, entry by entry, in float64."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,7 @@ class _Differences:
             return np.zeros(0), np.zeros(0)
         padded = np.pad(entries, (0, self._room - len(entries)))  # one compiled loop for every leaf
         ahead, behind = np.asarray(self._moved(padded, len(entries), step))[: len(entries)].T
+        ahead, behind = (np.where(np.isfinite(side), side, np.nan) for side in (ahead, behind))
         return (ahead - self.value) / step, (self.value - behind) / step
 
 
@@ -91,35 +93,16 @@ def _row(
 ) -> Row:
     if not g.size:
         return Row(name, (), 0.0, 0.0, None, 0.0, 0, 0, 0, 0, "right")
-    ahead, behind = differences.one_sided(chosen + start, STEP)
-    numeric = (ahead + behind) / 2
-    floor = 1e-2 * max(_largest(g), _largest(numeric if automatic is None else automatic))
-    errors = _relative(g[chosen], numeric, floor, differences.rounding / STEP)
-    against = np.zeros(g.size) if automatic is None else _relative(g, automatic, floor, 0.0)
-    kinks, unresolved = np.zeros(len(chosen), bool), np.zeros(len(chosen), bool)
-    which = np.flatnonzero(~(np.maximum(errors, against[chosen]) < 1e-7))  # in doubt: look closer
-    slopes, sides = [numeric[which]], (ahead[which], behind[which])
-    for step in (STEP / 10, STEP / 100):
-        finer = differences.one_sided(chosen[which] + start, step)
-        slopes.append((finer[0] + finer[1]) / 2)
-        noise = differences.rounding / step
-        errors[which] = np.minimum(errors[which], _relative(g[chosen[which]], slopes[-1], floor, noise))
-        f, b = (_at_zero_step(coarse, fine) for coarse, fine in zip(sides, finer))
-        kinks[which] |= _bracketed(g[chosen[which]], f, b, floor, 3 * noise)
-        sides = finer
-    gaps = np.abs(np.stack(slopes) - g[chosen[which]])
-    numeric[which] = np.take_along_axis(np.stack(slopes), np.argmin(gaps, 0)[None], 0)[0]
-    # Slopes that move with the step by as much as they miss g say nothing about g.
-    unresolved[which] = (errors[which] >= 1e-7) & ~kinks[which] & (gaps.min(0) <= np.ptp(np.stack(slopes), 0))
+    floor = 1e-2 * max(_largest(g), 0.0 if automatic is None else _largest(automatic))
+    overall = np.zeros(g.size) if automatic is None else _relative(g, automatic, floor, 0.0)
+    found = _look(g[chosen], chosen + start, overall[chosen], floor, differences)
     if automatic is None:
-        unresolved |= differences.rounding / STEP > 0.1 * floor > 0
-    overall = against
-    overall[chosen[kinks]] = 0
-    overall[chosen] = np.maximum(overall[chosen], np.where(kinks | unresolved, 0, errors))
+        found.unresolved[:] |= differences.rounding / STEP > 0.1 * floor > 0
+    overall[chosen[found.kinks]] = 0
+    overall[chosen] = np.maximum(overall[chosen], np.where(found.kinks | found.unresolved, 0, found.errors))
     worst = int(np.argmax(overall))
-    seen = np.flatnonzero(chosen == worst)
     judged = verdict(float(overall[worst]))
-    if judged == "right" and automatic is None and unresolved.any():
+    if judged == "right" and automatic is None and found.unresolved.any():
         judged = "unresolved"
     return Row(
         name=name,
@@ -127,13 +110,45 @@ def _row(
         error=float(overall[worst]),
         hand=float(g[worst]),
         automatic=None if automatic is None else float(automatic[worst]),
-        numeric=float(numeric[seen[0]]) if len(seen) else float("nan"),
+        numeric=float(next(iter(found.numeric[chosen == worst]), np.nan)),
         checked=len(chosen),
         size=g.size,
-        kinks=int(kinks.sum()),
-        unresolved=int(unresolved.sum()),
+        kinks=int(found.kinks.sum()),
+        unresolved=int(found.unresolved.sum()),
         verdict=judged,
     )
+
+
+class _Found(NamedTuple):
+    """What differences say of some entries."""
+
+    numeric: np.ndarray
+    errors: np.ndarray
+    kinks: np.ndarray
+    unresolved: np.ndarray
+
+
+def _look(g: np.ndarray, where: np.ndarray, against: np.ndarray, floor: float, differences: _Differences) -> _Found:
+    """Differences at one step for all entries, and at two finer ones for those in doubt."""
+    ahead, behind = differences.one_sided(where, STEP)
+    numeric = (ahead + behind) / 2
+    errors = _relative(g, numeric, floor, differences.rounding / STEP)
+    kinks, unresolved = np.zeros(len(g), bool), np.zeros(len(g), bool)
+    doubt = np.flatnonzero(~(np.maximum(errors, against) < 1e-7))
+    slopes, sides, doubtful = [numeric[doubt]], (ahead[doubt], behind[doubt]), g[doubt]
+    for step in (STEP / 10, STEP / 100):
+        finer, noise = differences.one_sided(where[doubt], step), differences.rounding / step
+        slopes.append((finer[0] + finer[1]) / 2)
+        errors[doubt] = np.minimum(errors[doubt], _relative(doubtful, slopes[-1], floor, noise))
+        f, b = (_at_zero_step(coarse, fine) for coarse, fine in zip(sides, finer))
+        kinks[doubt] |= _bracketed(doubtful, f, b, floor, 3 * noise)
+        sides = finer
+    tried = np.stack(slopes)
+    gaps = _distance(doubtful, tried)
+    numeric[doubt] = np.take_along_axis(tried, np.argmin(gaps, 0)[None], 0)[0]
+    # Slopes that move with the step by as much as they miss g say nothing about g.
+    unresolved[doubt] = (errors[doubt] >= 1e-7) & ~kinks[doubt] & (gaps.min(0) <= np.ptp(tried, 0))
+    return _Found(numeric, errors, kinks, unresolved)
 
 
 def _at_zero_step(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
@@ -152,7 +167,7 @@ def _relative(g: np.ndarray, n: np.ndarray, floor: float, noise: float) -> np.nd
     """|g - n| beyond what rounding explains, over max(|g|, |n|, floor); all zero: 0; not finite: ∞."""
     scale = np.maximum(np.maximum(np.abs(g), np.abs(n)), floor)
     beyond = np.maximum(_distance(g, n) - noise, 0)
-    return np.where(beyond > 0, beyond / np.where(scale > 0, scale, 1), 0)
+    return np.where(beyond > 0, beyond / np.where((scale > 0) & np.isfinite(scale), scale, 1), 0)
 
 
 def _distance(g: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -99,9 +99,12 @@ def _same(name: str, found: Tree, expected: Tree) -> Law:
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
         if np.shape(a) != np.shape(b):
             return Law(name, False, f"shapes {np.shape(a)} and {np.shape(b)}")
-        gap, size = np.abs(np.asarray(a) - np.asarray(b)), np.abs(np.asarray(b))
-        if gap.size:
-            worst = max(worst, float(gap.max() / size.max()) if size.max() > 0 else float(gap.max()))
+        a, b = np.asarray(a), np.asarray(b)
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return Law(name, False, "not finite")
+        if b.size:
+            gap, size = np.abs(a - b).max(), np.abs(b).max()
+            worst = max(worst, float(gap / size) if size > 0 else float(gap))
     return Law(name, bool(worst <= TOLERANCE), f"largest difference {worst:.1e}")
 
 
