@@ -25,7 +25,6 @@ except ImportError as error:
     raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
 
 Data = tuple[jax.Array, jax.Array]
-State = tuple[tuple, optax.OptState]  # parameters, and what the optimiser keeps
 
 ACTIVATIONS = {"relu": fn.ReLU(), "tanh": fn.Tanh(), "sigmoid": fn.Sigmoid(), "gelu": fn.GELU(), "silu": fn.SiLU()}
 LOSS = fn.CrossEntropy()
@@ -65,35 +64,9 @@ def load(test_share: float, seed: int) -> tuple[Data, Data, Data]:
     return tuple((jnp.asarray((x - mean) / spread, jnp.float32), jnp.asarray(y)) for x, y in sets)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size"))
-def train_epoch(
-    net: fn.Chain, optimizer: optax.GradientTransformation, penalty: fn.L2, state: State, key: jax.Array,
-    training: Data, validation: Data, batch_size: int,
-) -> tuple[State, tuple[jax.Array, jax.Array, jax.Array]]:  # fmt: skip
-    """One pass over the training examples in a new order: the new state, and what the network is worth now."""
-    x, y = training
-    # Every example takes part. Where the last batch is too small it is filled up with examples of
-    # weight 0, which count in neither the cost nor the number that it is divided by.
-    steps = -(-len(x) // batch_size)
-    filling = jnp.zeros(steps * batch_size - len(x), int)
-    order = jnp.concatenate([jax.random.permutation(key, len(x)), filling]).reshape(steps, batch_size)
-    weights = (jnp.arange(order.size) < len(x)).astype(x.dtype).reshape(order.shape)
-
-    def step(state: State, batch: Data) -> tuple[State, None]:
-        params, opt_state = state
-        rows, weights = batch
-        _, grads = fn.value_and_grad(net, LOSS, params, x[rows], y[rows], weights=weights, penalty=penalty)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    state, _ = jax.lax.scan(step, state, (order, weights))
-    cost = fn.cost(net, LOSS, state[0], x, y)
-    return state, (cost, accuracy(net, state[0], training), accuracy(net, state[0], validation))
-
-
-def accuracy(net: fn.Chain, params: tuple, data: Data) -> jax.Array:
+def accuracy(net: fn.Chain, params: fn.Params, data: Data) -> float:
     x, y = data
-    return jnp.mean(fn.predict(net, params, x).argmax(axis=-1) == y)
+    return float(jnp.mean(fn.predict(net, params, x).argmax(axis=-1) == y))
 
 
 def show_confusion(read: jax.Array, written: jax.Array) -> None:
@@ -133,17 +106,17 @@ def main() -> None:
     print(f"\nThe gradients, checked on five examples before they are used\n{report}")
 
     optimizer = optax.adam(optax.cosine_decay_schedule(chosen.learning_rate, chosen.epochs * -(-m // batch_size)))
-    state = (params, optimizer.init(params))
+    state = fn.train_state(optimizer, params, order_key)
     history = []
     print(f"\n{'epoch':>5}{'training cost':>16}{'training accuracy':>20}{'validation accuracy':>22}")
-    for epoch in range(chosen.epochs):
-        key = jax.random.fold_in(order_key, epoch)
-        state, metrics = train_epoch(net, optimizer, penalty, state, key, training, validation, batch_size)
-        cost, on_training, on_validation = (float(value) for value in metrics)
-        print(f"{epoch + 1:5}{cost:16.4f}{on_training:20.2%}{on_validation:22.2%}")
-        history.append((cost, on_training, on_validation))
+    for epoch in range(1, chosen.epochs + 1):
+        # One compiled scan over shuffled batches; the last, smaller one is filled up with rows of weight 0.
+        state, metrics = fn.train_epoch(net, LOSS, optimizer, state, training, batch_size=batch_size, penalty=penalty)
+        row = float(metrics["cost"]), accuracy(net, state.params, training), accuracy(net, state.params, validation)
+        print(f"{epoch:5}{row[0]:16.4f}{row[1]:20.2%}{row[2]:22.2%}")
+        history.append(row)
 
-    read = fn.predict(net, state[0], test[0]).argmax(axis=-1)
+    read = fn.predict(net, state.params, test[0]).argmax(axis=-1)
     show_confusion(read, written=test[1])
     print(f"\nTest accuracy {jnp.mean(read == test[1]):.2%} after {time.perf_counter() - started:.1f} seconds")
     draw_curve(history, chosen.picture)

@@ -39,6 +39,7 @@ from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
 from funcnet.serialization import from_json, to_json
 from funcnet.spec import spec
+from funcnet.train import TrainState, train_epoch, train_state
 
 __all__ = [
     # networks
@@ -55,6 +56,8 @@ __all__ = [
     "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
+    # training
+    "train_state", "train_epoch", "TrainState",
     # specs of your own
     "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "to_json", "from_json",
 ]  # fmt: skip

@@ -132,6 +132,11 @@ def check_features(layer: object, x: jax.Array, w: jax.Array, features: int) -> 
         )
 
 
+def draws(net: AnyLayer) -> bool:
+    """Whether a layer of this network uses a key."""
+    return any(getattr(layer, "draws", False) for layer in leaf_layers(net))
+
+
 def refuse_non_finite(name: str, values: jax.Array) -> None:
     """Name the first entry that is not finite, where values can be seen (not under jit)."""
     if isinstance(values, jax.core.Tracer) or not jnp.issubdtype(values.dtype, jnp.inexact):
@@ -177,7 +182,7 @@ def _checked_key(net: AnyLayer, key: Any, m: int) -> jax.Array:
             f"key: expected one key, jax.random.key(seed), or one per example, jax.random.split(key, {m}), "
             f"got {shown(key)}."
         )
-    if not any(getattr(layer, "draws", False) for layer in leaf_layers(net)):
+    if not draws(net):
         raise ValueError(
             f"key: no layer of {net} draws random numbers, so a key has no use. Leave key out. "
             "(A layer of your own that draws says so by the class attribute draws = True.)"

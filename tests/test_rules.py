@@ -28,7 +28,7 @@ FLOORS = [
     ["layers"],
     ["parameters", "backprop", "serialization"],
     ["custom_vjp"],
-    ["check"],
+    ["check", "train"],
     ["__init__"],
 ]
 

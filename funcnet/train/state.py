@@ -1,0 +1,59 @@
+"""What a training carries from step to step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from funcnet import arguments
+from funcnet.keys import typed
+from funcnet.protocols import Params
+
+
+class TrainState(NamedTuple):
+    """All that a training carries: a pytree, so it may be saved, replaced, and mapped over.
+
+    Attributes:
+        params: the network's parameters.
+        opt_state: the optimiser's own.
+        step: how many updates were made, an int32 scalar.
+        key: what the orders and draws to come are made from.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    step: jax.Array
+    key: jax.Array
+
+
+def train_state(optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
+    """The state at the start of a training.
+
+    Args:
+        optimizer: any of optax's.
+        params: the network's parameters.
+        key: `jax.random.key(seed)`; the same key gives the same training.
+
+    Returns:
+        A `TrainState` at step 0.
+
+    Raises:
+        TypeError: something that is no optimiser, or no key.
+
+    Example:
+        >>> import funcnet as fn, jax, optax
+        >>> params = fn.init(fn.mlp((2, 3, 1)), jax.random.key(0))
+        >>> int(fn.train_state(optax.adam(1e-3), params, jax.random.key(1)).step)
+        0
+    """
+    check_optimizer(optimizer)
+    if not arguments.is_key(key) or typed(key).ndim:
+        raise TypeError(f"key: expected one key, jax.random.key(seed), got {arguments.shown(key)}.")
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), typed(key))
+
+
+def check_optimizer(optimizer: optax.GradientTransformation) -> None:
+    """Refuse what is no optax transformation."""
+    if not callable(getattr(optimizer, "init", None)) or not callable(getattr(optimizer, "update", None)):
+        raise TypeError(f"optimizer: expected one of optax's, such as optax.adam(1e-3), got {optimizer!r}.")
