@@ -18,7 +18,7 @@ import optax
 import funcnet as fn
 
 try:
-    from matplotlib.figure import Figure
+    import matplotlib  # noqa: F401  (what draws the learning curve)
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
@@ -64,31 +64,12 @@ def load(test_share: float, seed: int) -> tuple[Data, Data, Data]:
     return tuple((jnp.asarray((x - mean) / spread, jnp.float32), jnp.asarray(y)) for x, y in sets)
 
 
-def accuracy(net: fn.Chain, params: fn.Params, data: Data) -> float:
-    x, y = data
-    return float(jnp.mean(fn.predict(net, params, x).argmax(axis=-1) == y))
-
-
 def show_confusion(read: jax.Array, written: jax.Array) -> None:
     table = jnp.zeros((10, 10), int).at[written, read].add(1)
     print("\nTest set: rows are the digits written, columns the digits read\n")
     print("    " + "".join(f"{digit:4}" for digit in range(10)))
     for digit, row in enumerate(table):
         print(f"{digit:4}" + "".join(f"{count or '·':>4}" for count in row.tolist()))
-
-
-def draw_curve(history: list[tuple[float, ...]], path: Path) -> None:
-    costs, training, validation = zip(*history, strict=True)
-    epochs = range(1, len(costs) + 1)
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(epochs, costs, ".-")
-    left.set(title="Training cost", xlabel="epoch")
-    right.plot(epochs, training, ".-", label="training")
-    right.plot(epochs, validation, ".-", label="validation")
-    right.set(title="Accuracy", xlabel="epoch")
-    right.legend(loc="lower right")
-    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -107,19 +88,16 @@ def main() -> None:
 
     optimizer = optax.adam(optax.cosine_decay_schedule(chosen.learning_rate, chosen.epochs * -(-m // batch_size)))
     state = fn.train_state(optimizer, params, order_key)
-    history = []
-    print(f"\n{'epoch':>5}{'training cost':>16}{'training accuracy':>20}{'validation accuracy':>22}")
-    for epoch in range(1, chosen.epochs + 1):
-        # One compiled scan over shuffled batches; the last, smaller one is filled up with rows of weight 0.
-        state, metrics = fn.train_epoch(net, LOSS, optimizer, state, training, batch_size=batch_size, penalty=penalty)
-        row = float(metrics["cost"]), accuracy(net, state.params, training), accuracy(net, state.params, validation)
-        print(f"{epoch:5}{row[0]:16.4f}{row[1]:20.2%}{row[2]:22.2%}")
-        history.append(row)
+    state, history = fn.fit(
+        net, LOSS, optimizer, state, training, epochs=chosen.epochs, batch_size=batch_size,
+        validation=validation, metrics=[fn.Accuracy()], penalty=penalty, progress=True,
+    )  # fmt: skip
+    print(f"\n{history}")
 
     read = fn.predict(net, state.params, test[0]).argmax(axis=-1)
     show_confusion(read, written=test[1])
     print(f"\nTest accuracy {jnp.mean(read == test[1]):.2%} after {time.perf_counter() - started:.1f} seconds")
-    draw_curve(history, chosen.picture)
+    history.plot().figure.savefig(chosen.picture, dpi=150)
     print(f"Learning curve: {chosen.picture}")
 
 

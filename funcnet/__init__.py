@@ -39,7 +39,20 @@ from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
 from funcnet.serialization import from_json, to_json
 from funcnet.spec import spec
-from funcnet.train import TrainState, train_epoch, train_state
+from funcnet.train import (
+    F1,
+    R2,
+    Accuracy,
+    EarlyStopping,
+    History,
+    MeanAbsoluteError,
+    Metric,
+    TopK,
+    TrainState,
+    fit,
+    train_epoch,
+    train_state,
+)
 
 __all__ = [
     # networks
@@ -57,7 +70,8 @@ __all__ = [
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
     # training
-    "train_state", "train_epoch", "TrainState",
+    "fit", "train_state", "train_epoch", "TrainState", "History", "EarlyStopping",
+    "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",
     # specs of your own
     "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "to_json", "from_json",
 ]  # fmt: skip

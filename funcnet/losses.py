@@ -4,6 +4,7 @@
 better; `delta` gives its derivative with respect to the output, shaped and typed like the output.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -131,13 +132,13 @@ class CrossEntropy:
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
         """Logits in the accumulation type, the (smoothed) probabilities of the classes, and their sum."""
         mass: float | jax.Array = 1.0
-        y = jnp.asarray(y)
+        given, y = y, jnp.asarray(y)
         classes, s = output.shape[-1], self.label_smoothing
         logits = output.astype(accumulation_type(output.dtype))
         if jnp.issubdtype(y.dtype, jnp.integer):
             if y.shape != output.shape[:-1]:
                 raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
-            _refuse(self, y, (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
+            _refuse(self, given, lambda y: (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
             q = jax.nn.one_hot(y, classes, dtype=logits.dtype)
             q = jnp.where(jnp.expand_dims((y >= 0) & (y < classes), -1), q, jnp.nan)
         elif y.dtype == output.dtype:
@@ -145,9 +146,8 @@ class CrossEntropy:
                 raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))
             q = y.astype(logits.dtype)
             mass = (1 - s) * total(q, (q.ndim - 1,), keepdims=True) + s
-            _refuse(
-                self, y, (q < 0).any(-1) | ~(abs(q.sum(-1) - 1) <= 1e-2), "probabilities must be 0 or more and sum to 1"
-            )
+            rule = "probabilities must be 0 or more and sum to 1"
+            _refuse(self, given, lambda q: (q < 0).any(-1) | ~(abs(q.sum(-1, dtype=float) - 1) <= 1e-2), rule)
         else:
             raise TypeError(
                 f"{self}: expected integer classes or {output.dtype} probabilities as y, got {y.dtype}. "
@@ -177,13 +177,12 @@ class BinaryCrossEntropy:
         return (jax.nn.sigmoid(logits) - q).astype(output.dtype)
 
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y = jnp.asarray(y)
+        given, y = y, jnp.asarray(y)
         if jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool:
             y = y.astype(output.dtype)
         logits, q = _matched(self, output, y)
-        outside = (q < 0) | (q > 1)
-        _refuse(self, y, outside, "targets must lie in 0 … 1")
-        return logits, jnp.where(outside, jnp.nan, q)
+        _refuse(self, given, lambda q: (q < 0) | (q > 1), "targets must lie in 0 … 1")
+        return logits, jnp.where((q < 0) | (q > 1), jnp.nan, q)
 
 
 def _over_features(costs: jax.Array) -> jax.Array:
@@ -212,9 +211,11 @@ def _shape_message(loss: Any, output: jax.Array, y: jax.Array, expected: str) ->
     return f"{loss}: expected {expected}, got y shaped {y.shape} for an output shaped {output.shape}. {remedy}"
 
 
-def _refuse(loss: Any, y: jax.Array, wrong: jax.Array, rule: str) -> None:
-    """Name the first wrong target, where targets can be seen (not under jit)."""
-    if isinstance(wrong, jax.core.Tracer) or not np.any(wrong):
+def _refuse(loss: Any, y: Any, wrong: Callable[[np.ndarray], np.ndarray], rule: str) -> None:
+    """Name the first wrong target, where targets can be seen (not those that jit passes in)."""
+    if isinstance(y, jax.core.Tracer):
         return
-    first = tuple(int(i) for i in np.argwhere(np.asarray(wrong))[0])
-    raise ValueError(f"{loss}: {rule}, but y[{', '.join(map(str, first))}] is {np.asarray(y)[first]}.")
+    seen = np.asarray(y)
+    if (found := wrong(seen)).any():
+        first = tuple(int(i) for i in np.argwhere(found)[0])
+        raise ValueError(f"{loss}: {rule}, but y[{', '.join(map(str, first))}] is {seen[first]}.")

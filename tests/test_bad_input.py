@@ -216,6 +216,30 @@ def test_several_valid_shapes_of_weights_are_named():
         fn.cost(NET, SE, PARAMS, random(0, 4, 2, 3), random(0, 4, 2, 2), weights=jnp.ones((4, 3)))
 
 
+def test_labels_are_seen_before_anything_is_computed():
+    calls = []
+
+    @fn.spec
+    class Counted:
+        def init(self, key):
+            return ()
+
+        def forward(self, params, x, key=None):
+            calls.append(isinstance(x, jax.core.Tracer))
+            return x, ()
+
+        def backward(self, params, tape, delta):
+            return delta, delta
+
+        def gradient(self, tape, deltas):
+            return ()
+
+    for loss, y in ((CE, LABELS.at[3].set(2)), (BCE, Y), (SE, Y[:, 0])):
+        with pytest.raises(ValueError, match="y"):
+            fn.value_and_grad(fn.Chain(Counted(), fn.Dense(3, 2)), loss, ((), params_of(fn.Dense(3, 2))), X, y)
+    assert all(calls)  # traced for its shapes, never run
+
+
 def test_labels_that_cannot_be_seen_make_the_cost_nan():
     J, grads = jax.jit(fn.value_and_grad)(NET, CE, PARAMS, X, LABELS.at[3].set(7))
     assert np.isnan(J)

@@ -73,22 +73,37 @@ def train_epoch(
         >>> round(float(state.params["w"][0, 0]), 2), int(state.step)
         (3.0, 180)
     """
-    check_optimizer(optimizer)
     arguments.check_layer_functions(net)
     arguments.check_penalty(penalty)
     x, y = (jnp.asarray(part) for part in data)
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= len(x):
-        raise ValueError(
-            f"batch_size: expected 1 to {len(x)}, the number of examples, got {batch_size!r}. A larger one is "
-            f"refused since it would silently change the number of updates: use batch_size={len(x)}."
-        )
-    if not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
-        raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
+    check_steps(optimizer, state, len(x), batch_size, accumulate)
     return _epoch(net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "accumulate"))
-def _epoch(
+def check_steps(
+    optimizer: optax.GradientTransformation, state: TrainState, m: int, batch_size: int, accumulate: int
+) -> None:
+    """Refuse an optimiser, a state, or batches that do not fit together."""
+    check_optimizer(optimizer)
+    if not m:
+        raise ValueError("data: there are no examples to train on.")
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= m:
+        raise ValueError(
+            f"batch_size: expected 1 to {m}, the number of examples, got {batch_size!r}. A larger one is "
+            f"refused since it would silently change the number of updates: use batch_size={m}."
+        )
+    if not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
+        raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
+    fresh = jax.eval_shape(optimizer.init, state.params)
+    shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), s) for s in (state.opt_state, fresh)]
+    if str(shapes[0]) != str(shapes[1]):
+        raise ValueError(
+            f"state: opt_state is not this optimiser's for these parameters. It holds {shapes[0]}, expected "
+            f"{shapes[1]}. Make the state by fn.train_state(optimizer, params, key)."
+        )
+
+
+def epoch_of(
     net: AnyLayer,
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -101,9 +116,84 @@ def _epoch(
     batch_size: int,
     accumulate: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`train_epoch` without its checks and its `jit`."""
+    step, batches, key = _steps(net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate)
+
+    def counted(carry: Any, batch: Any) -> Any:
+        carry, (value, mass, _) = step(carry, batch)
+        return carry, (value, mass)
+
+    (params, opt_state), (values, masses) = jax.lax.scan(counted, (state.params, state.opt_state), batches)
+    whole = masses.sum()
+    cost = jnp.where(whole == 0, 0, (values * masses).sum() / jnp.where(whole == 0, 1, whole))
+    return TrainState(params, opt_state, state.step + len(values), key), {"cost": cost}
+
+
+_epoch = jax.jit(epoch_of, static_argnames=("optimizer", "batch_size", "accumulate"))
+
+
+def first_bad_step(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    x: jax.Array,
+    y: jax.Array,
+    weights: jax.Array | None,
+    penalty: Penalty | None,
+    trainable: Tree | None,
+    batch_size: int,
+    accumulate: int,
+) -> tuple[TrainState, str]:
+    """An epoch that went wrong, replayed with every step watched: the state before that step, and what it was."""
+
+    @jax.jit
+    def replay(state: TrainState, x: Any, y: Any, weights: Any, penalty: Any, trainable: Any) -> Any:
+        step, batches, _ = _steps(
+            net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate
+        )
+
+        def watched(carry: Any, batch: Any) -> Any:
+            good, before, taken = carry
+            after, (value, _, grads) = step(before, batch)
+            found = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads, after[0]))]
+            finite = jnp.stack(found)
+            good = good & finite.all()
+            kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), after, before)
+            return (good, kept, taken + good), finite
+
+        start = jnp.asarray(True), (state.params, state.opt_state), jnp.zeros((), jnp.int32)
+        return jax.lax.scan(watched, start, batches)
+
+    (good, (params, opt_state), taken), finite = replay(state, x, y, weights, penalty, trainable)
+    last = state._replace(params=params, opt_state=opt_state, step=state.step + taken)
+    if good:
+        return last, "a cost or parameter was not finite, but not so again when the epoch was replayed."
+    names = [name for name, _ in arguments.named_leaves(state.params)]
+    quantities = ["the cost", *(f"the gradient of {n}" for n in names), *(f"the new value of {n}" for n in names)]
+    first = int(taken)
+    quantity = quantities[int(jnp.argmin(finite[first]))]
+    remedy = "A smaller learning rate, or gradients clipped by optax.clip_by_global_norm, keeps steps in bounds."
+    return last, f"at step {first + 1} of {len(finite)} {quantity} is not finite. {remedy}"
+
+
+def _steps(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    x: jax.Array,
+    y: jax.Array,
+    weights: jax.Array | None,
+    penalty: Penalty | None,
+    trainable: Tree | None,
+    batch_size: int,
+    accumulate: int,
+) -> Any:
+    """One update as a function for `scan`, the epoch's batches, and the key of the next epoch."""
     arguments.checked_batch(net, loss, state.params, x, y, weights)
     key, order_key, draw_key = jax.random.split(state.key, 3)
-    optimizer = optax.with_extra_args_support(optimizer)
+    update = optax.with_extra_args_support(optimizer).update
     draws = arguments.draws(net)
 
     def step(carry: tuple[Params, optax.OptState], batch: tuple[jax.Array, jax.Array]) -> Any:
@@ -111,23 +201,16 @@ def _epoch(
         rows, counted = batch
         keys = jax.vmap(partial(jax.random.fold_in, draw_key))(rows) if draws else None
         chosen: Any = jax.tree.map(partial(_rows, rows), (x, y, weights))
-        options: dict[str, Any] = {
-            "weights": _masked(chosen[2], counted, len(x) % batch_size > 0),
-            "penalty": penalty,
-            "key": keys,
-        }
+        masked = _masked(chosen[2], counted, len(x) % batch_size > 0)
+        options: dict[str, Any] = {"weights": masked, "penalty": penalty, "key": keys}
         value, grads = _gradient(net, loss, params, chosen[0], chosen[1], options, accumulate)
         grads = _kept(trainable, grads)
         value_fn = as_cost(net, loss, chosen[0], chosen[1], **options)
-        updates, opt_state = optimizer.update(grads, opt_state, params, value=value, grad=grads, value_fn=value_fn)
-        mass = counted.sum() if options["weights"] is None else options["weights"].sum()
-        return (optax.apply_updates(params, _kept(trainable, updates)), opt_state), (value, mass)
+        updates, opt_state = update(grads, opt_state, params, value=value, grad=grads, value_fn=value_fn)
+        mass = counted.sum() if masked is None else masked.sum()
+        return (optax.apply_updates(params, _kept(trainable, updates)), opt_state), (value, mass, grads)
 
-    batches = order(order_key, len(x), batch_size, accumulation_type(x.dtype))
-    (params, opt_state), (values, masses) = jax.lax.scan(step, (state.params, state.opt_state), batches)
-    whole = masses.sum()
-    cost = jnp.where(whole == 0, 0, (values * masses).sum() / jnp.where(whole == 0, 1, whole))
-    return TrainState(params, opt_state, state.step + len(values), key), {"cost": cost}
+    return step, order(order_key, len(x), batch_size, accumulation_type(x.dtype)), key
 
 
 def order(key: jax.Array, m: int, batch_size: int, dtype: Any) -> tuple[jax.Array, jax.Array]:

@@ -1,0 +1,244 @@
+"""Whole trainings: the same as epochs one by one, early stopping, what goes wrong, what is recorded."""
+
+import csv
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn import metrics as sk
+from table import disagreement, params_of, random
+
+import funcnet as fn
+
+NET, LOSS, ADAM = fn.mlp((3, 8, 4)), fn.CrossEntropy(), optax.adam(3e-2)
+X = random(1, 50, 3)
+LABELS = jnp.asarray(np.random.default_rng(2).integers(0, 4, 50))
+DATA, HELD = (X[:30], LABELS[:30]), (X[30:], LABELS[30:])
+
+
+@pytest.fixture(autouse=True)
+def _as_optax_wants_it():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def start(optimizer=ADAM, net=NET):
+    return fn.train_state(optimizer, params_of(net), jax.random.key(0))
+
+
+def fit(optimizer=ADAM, epochs=12, batch_size=8, data=DATA, net=NET, **options):
+    return fn.fit(net, LOSS, optimizer, start(optimizer, net), data, epochs=epochs, batch_size=batch_size, **options)
+
+
+def test_a_fit_is_its_epochs_one_by_one_and_records_what_they_were():
+    metrics = (fn.Accuracy(), fn.F1())
+    found, history = fit(validation=HELD, metrics=metrics)
+    state = start()
+    for epoch in range(12):
+        state, row = fn.train_epoch(NET, LOSS, ADAM, state, DATA, batch_size=8)
+        assert np.isclose(history["cost"][epoch], row["cost"], rtol=1e-12)
+        held = fn.cost(NET, LOSS, state.params, *HELD)
+        assert np.isclose(history["validation_cost"][epoch], held, rtol=1e-12)
+        for prefix, (x, y) in (("", DATA), ("validation_", HELD)):
+            output = fn.predict(NET, state.params, x)
+            for metric in metrics:
+                assert np.isclose(history[prefix + metric.name][epoch], metric.value(output, y, None), rtol=1e-12)
+    assert disagreement(found.params, state.params) <= 1e-12
+    assert int(found.step) == int(state.step) == 48
+    assert history.names == ("cost", "validation_cost", "accuracy", "validation_accuracy", "f1", "validation_f1")
+    assert history.stopped == ""
+
+
+@pytest.mark.parametrize(
+    ("monitor", "larger"), [("validation_cost", False), ("validation_accuracy", True), ("cost", False)]
+)
+def test_early_stopping_gives_back_the_best_parameters_and_says_which(monitor, larger):
+    stopping = fn.EarlyStopping(monitor, patience=3)
+    found, history = fit(epochs=200, validation=HELD, metrics=[fn.Accuracy()], early_stopping=stopping)
+    values = history[monitor] if larger else -history[monitor]
+    assert history.best_epoch == np.argmax(values) + 1
+    best, _ = fit(epochs=int(history.best_epoch), validation=HELD, metrics=[fn.Accuracy()])
+    assert disagreement(found.params, best.params) <= 1e-12
+    if monitor != "cost":
+        assert int(history.epochs) == int(history.best_epoch) + 3 < 200
+        assert f"since epoch {int(history.best_epoch)}" in history.stopped
+        assert "best" in repr(history)
+
+
+def test_a_change_below_the_minimum_is_no_improvement():
+    _, history = fit(epochs=50, early_stopping=fn.EarlyStopping("cost", patience=2, min_change=10.0))
+    assert int(history.epochs) == 3
+    assert int(history.best_epoch) == 1
+
+
+def test_inside_jit_and_vmap_it_is_the_same_training():
+    options = {"validation": HELD, "metrics": (fn.Accuracy(),), "early_stopping": fn.EarlyStopping(patience=3)}
+
+    def train(state, penalty):
+        return fn.fit(NET, LOSS, ADAM, state, DATA, epochs=40, batch_size=8, penalty=penalty, **options)
+
+    alone, history = fit(epochs=40, penalty=fn.L2(0.01), **options)
+    traced, same = jax.jit(train)(start(), fn.L2(0.01))
+    assert disagreement(traced.params, alone.params) <= 1e-12
+    assert int(same.epochs) == int(history.epochs)
+    assert disagreement(same["validation_cost"], history["validation_cost"]) <= 1e-12
+    lanes, stacked = jax.vmap(train, in_axes=(None, 0))(start(), fn.L2(jnp.array([0.0, 0.01, 0.1])))
+    assert disagreement(jax.tree.map(lambda leaf: leaf[1], lanes.params), alone.params) <= 1e-9
+    assert stacked.epochs[1] == history.epochs
+    assert "stacked" in repr(stacked)
+
+
+def test_a_step_that_is_not_finite_is_named_and_the_state_before_it_returned():
+    wild = optax.chain(optax.sgd(1e308), optax.scale(1e9))
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: at step \d+ of 4 .* is not finite"):
+        found, history = fit(wild)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params))
+    assert int(history.epochs) == 0
+    assert "smaller learning rate" in history.stopped
+    step = int(found.step)
+    assert f"step {step + 1} of 4" in history.stopped
+
+    later = optax.sgd(optax.piecewise_constant_schedule(1e-2, {5: 1e300, 6: 1e300}))
+    with pytest.warns(RuntimeWarning, match=r"epoch 2: at step"):
+        found, history = fit(later)
+    assert int(history.epochs) == 1
+    assert np.isfinite(history["cost"]).all()
+    once, _ = fit(optax.sgd(1e-2), epochs=1)
+    assert int(found.step) >= 4
+    assert disagreement(once.params, fn.train_epoch(NET, LOSS, later, start(later), DATA, batch_size=8)[0].params) == 0
+
+
+def test_ctrl_c_returns_the_state_so_far():
+    assert threading.current_thread() is threading.main_thread()
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    found, history = fit(epochs=1_000_000)
+    timer.cancel()
+    assert 0 < int(history.epochs) < 1_000_000
+    assert int(found.step) == 4 * int(history.epochs)
+    assert "Interrupted" in history.stopped
+
+
+def test_no_epochs_change_nothing():
+    found, history = fit(epochs=0)
+    assert disagreement(found.params, start().params) == 0
+    assert len(history["cost"]) == 0
+    assert "epoch" in repr(history)
+
+
+def test_progress_is_a_line_now_and_then_and_silence_is_the_default(capsys):
+    fit(epochs=100)
+    assert capsys.readouterr().err == ""
+    fit(epochs=100, validation=HELD, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 <= len(lines) <= 25
+    assert lines[-1].startswith("epoch 100/100  cost ")
+    for part in ("validation_cost", "epochs/s", "0 s left"):
+        assert part in lines[-1]
+
+
+def test_history_as_a_file_and_a_picture(tmp_path):
+    _, history = fit(validation=HELD, metrics=[fn.Accuracy()])
+    history.to_csv(tmp_path / "history.csv")
+    with open(tmp_path / "history.csv", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["epoch", *history.names]
+    assert np.array_equal(np.array(rows[1:], float)[:, 1], history["cost"])
+    axes = history.plot()
+    assert axes.get_xlabel() == "epoch"
+    axes.figure.savefig(tmp_path / "history.png")
+    with pytest.raises(KeyError, match="there are cost, validation_cost"):
+        history["loss"]
+
+
+def test_metrics_are_those_of_scikit_learn():
+    output = random(3, 40, 4)
+    y, weights = np.random.default_rng(4).integers(0, 4, 40), np.random.default_rng(5).uniform(size=40)
+    read = np.asarray(output.argmax(-1))
+    for w in (None, weights):
+        given = None if w is None else jnp.asarray(w)
+        expected = {
+            fn.Accuracy(): sk.accuracy_score(y, read, sample_weight=w),
+            fn.F1(): sk.f1_score(y, read, average="macro", sample_weight=w),
+            fn.TopK(2): sk.top_k_accuracy_score(y, output, k=2, sample_weight=w),
+        }
+        for metric, value in expected.items():
+            assert np.isclose(metric.value(output, jnp.asarray(y), given), value, rtol=1e-12), metric
+        a, t = random(6, 40, 2), random(7, 40, 2)
+        assert np.isclose(fn.R2().value(a, t, given), sk.r2_score(t, a, sample_weight=w), rtol=1e-12)
+        error = sk.mean_absolute_error(t, a, sample_weight=w)
+        assert np.isclose(fn.MeanAbsoluteError().value(a, t, given), error, rtol=1e-12)
+        binary, logits = (t[:, :1] > 0), a[:, :1]
+        assert np.isclose(fn.F1().value(logits, binary, given), sk.f1_score(binary, logits > 0, sample_weight=w))
+        share = sk.accuracy_score(binary, logits > 0, sample_weight=w)
+        assert np.isclose(fn.Accuracy().value(logits, binary, given), share)
+
+
+def test_metrics_over_positions_and_of_probabilities():
+    output, y = random(3, 5, 6, 4), jnp.asarray(np.random.default_rng(4).integers(0, 4, (5, 6)))
+    share = fn.Accuracy().value(output, y, None)
+    assert np.isclose(share, np.mean(output.argmax(-1) == y))
+    assert fn.Accuracy().value(output, jax.nn.one_hot(y, 4), None) == share
+    first = jnp.zeros((5, 6)).at[0].set(1)
+    assert np.isclose(fn.Accuracy().value(output, y, first), np.mean(output[0].argmax(-1) == y[0]))
+
+
+@fn.spec
+class PerExample:
+    larger_is_better = False
+    name = "wrong"
+
+    def value(self, output, y, weights):
+        return output[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "fragments"),
+    [
+        ({"epochs": -1}, ValueError, ["epochs", "0 or more", "-1"]),
+        ({"epochs": 2.5}, ValueError, ["epochs", "2.5"]),
+        ({"batch_size": 0}, ValueError, ["batch_size", "1 to 30", "0"]),
+        ({"batch_size": 31}, ValueError, ["1 to 30", "batch_size=30"]),
+        ({"data": (X[:0], LABELS[:0])}, ValueError, ["no examples"]),
+        ({"data": (X[:30].at[3, 1].set(jnp.nan), LABELS[:30])}, ValueError, ["x[3, 1] is nan"]),
+        ({"data": (X[:30], LABELS[:30].at[2].set(9))}, ValueError, ["0 … 3", "y[2] is 9"]),
+        ({"data": (X[:30], LABELS[:20])}, ValueError, ["x has 30 examples", "(20,)"]),
+        ({"validation": (X[30:, :2], LABELS[30:])}, ValueError, ["Dense(3, 8)", "3 features", "(20, 2)"]),
+        ({"metrics": ["accuracy"]}, TypeError, ["metrics", "Accuracy()", "'accuracy'"]),
+        ({"metrics": [fn.Accuracy]}, TypeError, ["metrics", "Accuracy()"]),
+        ({"metrics": [PerExample()]}, ValueError, ["wrong gave shape (30,)", "one number"]),
+        ({"metrics": [fn.TopK(5)]}, ValueError, ["TopK(5)", "4 outputs"]),
+        ({"early_stopping": fn.EarlyStopping()}, ValueError, ["validation_cost", "there are cost", "monitor"]),
+        ({"early_stopping": 3}, TypeError, ["early_stopping", "EarlyStopping(", "3"]),
+    ],
+)
+def test_bad_input(options, kind, fragments):
+    with pytest.raises(kind) as error:
+        fit(**options)
+    for fragment in fragments:
+        assert fragment in str(error.value), str(error.value)
+
+
+def test_an_optimiser_built_for_other_parameters_is_refused():
+    other = fn.train_state(ADAM, params_of(fn.mlp((3, 5, 4))), jax.random.key(0))
+    state = start()._replace(opt_state=other.opt_state)
+    with pytest.raises(ValueError, match="opt_state"):
+        fn.fit(NET, LOSS, ADAM, state, DATA, epochs=1, batch_size=8)
+
+
+def test_progress_is_refused_under_jit():
+    with pytest.raises(ValueError, match="Leave progress out"):
+        jax.jit(lambda s: fn.fit(NET, LOSS, ADAM, s, DATA, epochs=1, batch_size=8, progress=True))(start())
+
+
+def test_early_stopping_refuses_what_makes_no_sense():
+    for build in (lambda: fn.EarlyStopping(patience=0), lambda: fn.EarlyStopping(min_change=-1.0)):
+        with pytest.raises(ValueError, match="patience must be 1 or more"):
+            build()
+    with pytest.raises(ValueError, match="k must be 1 or more"):
+        fn.TopK(0)
