@@ -13,6 +13,7 @@ from funcnet.initializers import (
     Uniform,
     Zeros,
 )
+from funcnet.keys import child_key
 from funcnet.layers import (
     ELU,
     GELU,
@@ -31,6 +32,7 @@ from funcnet.layers import (
     Softmax,
     Softplus,
     Tanh,
+    contract,
     mlp,
 )
 from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
@@ -73,5 +75,6 @@ __all__ = [
     "fit", "train_state", "train_epoch", "TrainState", "History", "EarlyStopping",
     "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",
     # specs of your own
-    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "to_json", "from_json",
+    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "contract", "child_key",
+    "to_json", "from_json",
 ]  # fmt: skip

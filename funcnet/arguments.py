@@ -15,51 +15,65 @@ from funcnet.spec import is_spec
 
 
 class Batch(NamedTuple):
-    """Checked arguments. With weights, examples of weight 0 are taken out of `x` and `y`."""
+    """Checked arguments, as JAX's arrays. What has weight 0 is taken out of `x` and `y`."""
 
+    params: Params
     x: jax.Array
     y: jax.Array
     weights: jax.Array | None
     key: jax.Array | None
 
 
-def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tuple[jax.Array, jax.Array | None]:
-    """x as an array and the key as a typed one, if network, parameters, x and key fit together."""
+def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tuple[Params, jax.Array, jax.Array | None]:
+    """Parameters and x as arrays and the key as a typed one, if they and the network fit together."""
     check_layer_functions(net)
-    x = jnp.asarray(x)
+    params, x = jax.tree.map(jnp.asarray, params), as_array("x", x)
     if x.ndim < 2:
         raise ValueError(
             f"x: expected (m, *positions, features), got shape {x.shape}. "
             "Use x[None] for one example, x[:, None] for one feature."
         )
     check_params(net, params, x.dtype)
-    return x, None if key is None else _checked_key(net, key, len(x))
+    return params, x, None if key is None else _checked_key(net, key, len(x))
 
 
 def checked_batch(
     net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, weights: Any = None, key: Any = None
 ) -> Batch:
     """All that a cost is computed from, checked; what may not count is taken out."""
-    x, key = checked_input(net, params, x, key)
+    params, x, key = checked_input(net, params, x, key)
     for name in ("value", "delta"):
         if isinstance(loss, type) or not callable(getattr(loss, name, None)):
             raise TypeError(
                 f"loss: expected a loss such as SquaredError(), got {loss!r}, which lacks {name}(output, y)."
             )
-    y = jnp.asarray(y)
+    if not is_spec(loss):
+        raise TypeError(f"loss: {type(loss).__name__} is not a spec. Put @fn.spec on the class.")
+    y = as_array("y", y)
     if y.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"x has {len(x)} examples (shape {x.shape}) but y has shape {y.shape}. Their first axes must be equal: "
             "check that both come from the same split, in the order x, y."
         )
-    output = _output_struct(net, x.shape, x.dtype)
+    output = _output_struct(net, x.shape, x.dtype, next((p.dtype for p in jax.tree.leaves(params)), x.dtype))
     if weights is not None:
         weights = _checked_weights(weights, output.shape[:-1])
         x, y = _taken_out(weights, x, y)
     refuse_non_finite("x", x)
     refuse_non_finite("y", y)
     jax.eval_shape(lambda a: loss.value(a, y), output)
-    return Batch(x, y, weights, key)
+    return Batch(params, x, y, weights, key)
+
+
+def as_array(name: str, values: Any) -> jax.Array:
+    """Real values as JAX's array; integers that JAX's integers cannot hold are refused, not wrapped."""
+    array = jnp.asarray(values)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}.")
+    narrowed = isinstance(values, np.ndarray) and array.dtype != values.dtype
+    if narrowed and jnp.issubdtype(array.dtype, jnp.integer) and (np.asarray(array) != values).any():
+        raise ValueError(f"{name}: holds integers beyond {array.dtype}. Use smaller ones, or enable jax_enable_x64.")
+    return array
 
 
 def check_layer_functions(layer: object) -> None:
@@ -113,8 +127,7 @@ def leaf_layers(layer: Any) -> Iterator[Layer]:
         yield layer
         return
     for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        for part in value if isinstance(value, tuple) else (value,):
+        for part in jax.tree.leaves(getattr(layer, field.name), is_leaf=lambda part: hasattr(part, "forward")):
             if hasattr(part, "forward"):
                 yield from leaf_layers(part)
 
@@ -156,9 +169,8 @@ def _params_struct(net: Any) -> Params:
 
 
 @lru_cache(maxsize=1024)
-def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    floating = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.zeros(()).dtype
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, floating), _params_struct(net))
+def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any, params_dtype: Any) -> Any:
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, params_dtype), _params_struct(net))
     return jax.eval_shape(lambda p, x: net.forward(p, x)[0], params, jax.ShapeDtypeStruct(shape, dtype))
 
 
@@ -191,34 +203,36 @@ def _checked_key(net: AnyLayer, key: Any, m: int) -> jax.Array:
 
 
 def _checked_weights(weights: Any, cost_shape: tuple[int, ...]) -> jax.Array:
-    weights = jnp.asarray(weights)
+    weights = as_array("weights", weights)
     if weights.shape not in (cost_shape[:1], cost_shape):
         shapes = " or ".join(map(str, dict.fromkeys((cost_shape[:1], cost_shape))))
         raise ValueError(f"weights: expected shape {shapes}, one per example or position, got {weights.shape}.")
     if not jnp.issubdtype(weights.dtype, jnp.floating):
         weights = weights.astype(jnp.zeros(()).dtype)
     refuse_non_finite("weights", weights)
-    if not isinstance(weights, jax.core.Tracer) and (np.asarray(weights) < 0).any():
+    if isinstance(weights, jax.core.Tracer):
+        return jnp.where(weights < 0, jnp.nan, weights)
+    if (np.asarray(weights) < 0).any():
         raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}. Use 0 for what must not count.")
+    with np.errstate(over="ignore"):
+        mass = np.asarray(weights).sum()
+    if not np.isfinite(mass):
+        raise ValueError(f"weights: their sum is beyond {weights.dtype}. Divide them by their largest.")
     return weights
 
 
 def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x and y with what has weight 0 replaced, since 0·∞ is not 0.
 
-    An example that counts nowhere is replaced by the first that counts: whatever a layer does with
-    that one is as finite as the rest. At a position of weight 0 in an example that counts, the
-    target is replaced likewise; of x only what is not finite, since a layer may look across positions.
+    Each example, or position, of weight 0 is replaced by the first that counts: whatever a layer
+    does with that one is as finite as the rest.
     """
     if not weights.size:
         return x, y
     counts = weights != 0
     example = counts.any(range(1, counts.ndim))
     y = _replaced(y, counts if y.shape[: counts.ndim] == counts.shape else example)
-    x = _replaced(x, example)
-    if counts.ndim > 1 and x.shape[: counts.ndim] == counts.shape and jnp.issubdtype(x.dtype, jnp.floating):
-        here = counts.reshape(*counts.shape, *[1] * (x.ndim - counts.ndim))
-        x = jnp.where(here | jnp.isfinite(x), x, 0)
+    x = _replaced(x, counts if x.shape[: counts.ndim] == counts.shape else example)
     return x, y
 
 
@@ -231,8 +245,22 @@ def _replaced(values: jax.Array, counts: jax.Array) -> jax.Array:
 
 
 def check_penalty(penalty: Penalty | None) -> None:
-    if penalty is not None and not isinstance(penalty, Penalty):
+    if penalty is None:
+        return
+    if isinstance(penalty, type) or not isinstance(penalty, Penalty):
         raise TypeError(f"penalty: expected one such as L2(1e-4), got {penalty!r}, which lacks value or gradient.")
+    if not is_spec(penalty):
+        raise TypeError(f"penalty: {type(penalty).__name__} is not a spec. Put @fn.spec on the class.")
+
+
+def check_like_params(net: AnyLayer, grads: Any, params: Params) -> None:
+    """Refuse gradients that are not shaped like the parameters: a layer's mistake."""
+    found, wanted = (jax.tree.map(jnp.shape, tree) for tree in (grads, params))
+    if str(found) != str(wanted):
+        raise ValueError(
+            f"gradient: a layer of {net} gives {found}, expected the shapes of params, {wanted}. "
+            "Look for it with fn.check_layer."
+        )
 
 
 def check_reduction(reduction: str) -> None:

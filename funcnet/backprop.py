@@ -85,7 +85,7 @@ def forward(net: AnyLayer, params: Params, x: jax.Array, key: jax.Array | None =
         >>> output.shape, [kept.shape for kept in tape]
         ((5, 1), [(5, 2), (5, 3), (5, 3)])
     """
-    x, key = arguments.checked_input(net, params, x, key)
+    params, x, key = arguments.checked_input(net, params, x, key)
     arguments.refuse_non_finite("x", x)
     return net.forward(params, x, key)
 
@@ -168,10 +168,10 @@ def cost(
         y: targets, as the loss wants them.
         weights: (m,) or (m, *positions), 0 or more; None counts all alike, and the mean divides by
             m. What has weight 0 contributes exactly nothing, even where it is not finite. All
-            zero: the cost is 0. Under jit negative weights are not seen, and are used as they are.
+            zero: the cost is 0. Under jit negative weights are not seen, and make the cost NaN.
         penalty: a cost of the parameters, added once.
         key: for networks with `Dropout`, one key or one per example; None evaluates.
-        reduction: "mean" or "sum".
+        reduction: "mean" or "sum"; where it is an argument of `jit`, name it static.
 
     Returns:
         A scalar, in float32 or better.
@@ -191,9 +191,9 @@ def cost(
     arguments.check_reduction(reduction)
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
-    output, _ = net.forward(params, batch.x, batch.key)
+    output, _ = net.forward(batch.params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
-    return _with_penalty(_reduced(costs, batch.weights, reduction), penalty, params)
+    return _with_penalty(total(_weighted(costs, _shares(costs, batch.weights, reduction))), penalty, batch.params)
 
 
 def value_and_grad(
@@ -226,16 +226,23 @@ def value_and_grad(
     arguments.check_reduction(reduction)
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
+    params = batch.params
     output, tape = net.forward(params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
-    # The mean is a weighting of the examples, and all that follows is linear in delta.
-    delta = _weighted(loss.delta(output, batch.y), _shares(costs, batch.weights, reduction))
+    shares = _shares(costs, batch.weights, reduction)
+    value = _with_penalty(total(_weighted(costs, shares)), penalty, params)
+    narrow = jnp.finfo(output.dtype).bits < 32  # a narrow delta keeps its digits, and the division comes at the end
+    # A mean is a weighting of the examples, and all that follows is linear in delta.
+    delta = _weighted(loss.delta(output, batch.y), _shares(costs, batch.weights, "sum") if narrow else shares)
     _, deltas = net.backward(params, tape, delta)
     grads = gradient(net, tape, deltas)
+    if narrow:
+        per_mass = _per_mass(costs, batch.weights, reduction)
+        grads = jax.tree.map(lambda g: g * per_mass, grads)
+    arguments.check_like_params(net, grads, params)
     if penalty is not None:
         grads = jax.tree.map(lambda g, extra: g + extra.astype(g.dtype), grads, penalty.gradient(params))
-    grads = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
-    return _with_penalty(_reduced(costs, batch.weights, reduction), penalty, params), grads
+    return value, jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
 
 
 def backprop(
@@ -265,10 +272,10 @@ def backprop(
         ([2.0, 0.5], [[2.0], [1.0]], [[4.0], [2.0]])
     """
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
-    output, tape = net.forward(params, batch.x, batch.key)
+    output, tape = net.forward(batch.params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
     shares = _shares(costs, batch.weights, "sum")
-    input_delta, deltas = net.backward(params, tape, _weighted(loss.delta(output, batch.y), shares))
+    input_delta, deltas = net.backward(batch.params, tape, _weighted(loss.delta(output, batch.y), shares))
     per_example = total(_weighted(costs, shares).reshape(len(costs), -1), (1,))
     return Backprop(per_example, output, tape, deltas, input_delta)
 
@@ -280,8 +287,16 @@ def _shares(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -
     wide = weights.astype(accumulation_type(costs.dtype))
     if reduction == "sum":
         return wide
-    mass = jnp.sum(wide)
-    return jnp.where(mass == 0, 0, wide / jnp.where(mass == 0, 1, mass))
+    return wide * _per_mass(costs, weights, reduction)
+
+
+def _per_mass(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> float | jax.Array:
+    """What a sum is multiplied with to be a mean."""
+    if weights is None or reduction == "sum":
+        return 1.0 if reduction == "sum" else 1 / max(len(costs), 1)
+    mass = jnp.sum(weights.astype(accumulation_type(costs.dtype)))
+    mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)  # an overflow must not pass for a cost of 0
+    return jnp.where(mass == 0, 0, 1 / jnp.where(mass == 0, 1, mass))
 
 
 def _weighted(values: jax.Array, shares: float | jax.Array) -> jax.Array:
@@ -290,10 +305,6 @@ def _weighted(values: jax.Array, shares: float | jax.Array) -> jax.Array:
         return values * shares
     shares = shares.reshape(*shares.shape, *[1] * (values.ndim - shares.ndim)).astype(values.dtype)
     return jnp.where(shares == 0, 0, values * shares)
-
-
-def _reduced(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> jax.Array:
-    return total(_weighted(costs, _shares(costs, weights, reduction)))
 
 
 def _with_penalty(value: jax.Array, penalty: Penalty | None, params: Params) -> jax.Array:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from funcnet import arguments
 from funcnet.backprop import Reduction, cost, gradient, value_and_grad
@@ -46,7 +47,7 @@ class Function:
     net: AnyLayer
 
     def __call__(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        x, key = arguments.checked_input(self.net, params, x, key)
+        params, x, key = arguments.checked_input(self.net, params, x, key)
         arguments.refuse_non_finite("x", x)
         return _apply(self.net, params, x, key)
 
@@ -107,7 +108,7 @@ def as_cost(
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["data"], meta_fields=["net", "loss", "reduction"])
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CostFunction:
     """A cost as a callable of the parameters with its own derivative. Made by `as_cost`."""
 
@@ -138,7 +139,7 @@ def _cost_forward(net: AnyLayer, loss: Loss, reduction: Reduction, data: Any, pa
 
 
 def _cost_backward(net: AnyLayer, loss: Loss, reduction: Reduction, grads: Any, scale: jax.Array) -> Any:
-    return None, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+    return None, jax.tree.map(lambda g: g * jnp.asarray(scale, g.dtype), grads)
 
 
 _cost.defvjp(_cost_forward, _cost_backward, symbolic_zeros=True)

@@ -11,11 +11,12 @@ def typed(key: jax.Array) -> jax.Array:
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
-def child(key: jax.Array | None, number: int) -> jax.Array | None:
-    """The key of a combinator's child, from the combinator's own."""
+def child_key(key: jax.Array | None, number: int) -> jax.Array | None:
+    """The key of a combinator's child, from the combinator's own: None, one, or one per example."""
     if key is None:
         return None
-    return _over(key, lambda one: jax.random.fold_in(one, number))
+    one = typed(key)
+    return jax.random.fold_in(one, number) if one.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(one, number)
 
 
 def draw(
@@ -25,7 +26,3 @@ def draw(
     if key.ndim == 0:
         return sample(key, shape)
     return jax.vmap(lambda one: sample(one, shape[1:]))(key)
-
-
-def _over(key: jax.Array, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    return f(key) if key.ndim == 0 else jax.vmap(f)(key)

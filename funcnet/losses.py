@@ -98,8 +98,8 @@ class CrossEntropy:
     (Szegedy et al., 2016). Exact in float32 for logits of ±1e4, since the largest logit is
     subtracted before anything else.
 
-    Under `jit` labels cannot be seen, so one outside 0 … C-1 cannot be refused: it makes that
-    example's cost and derivative NaN, never a plausible number.
+    Under `jit` targets cannot be seen, so a class outside 0 … C-1, or probabilities that do not sum
+    to 1, cannot be refused: they make that example's cost and derivative NaN, never a plausible number.
 
     Args:
         label_smoothing: s, 0 ≤ s < 1.
@@ -146,8 +146,13 @@ class CrossEntropy:
                 raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))
             q = y.astype(logits.dtype)
             mass = (1 - s) * total(q, (q.ndim - 1,), keepdims=True) + s
+
+            def wrong(q: Any) -> Any:
+                return (q < 0).any(-1) | ~(abs(q.sum(-1) - 1) <= 1e-2)
+
             rule = "probabilities must be 0 or more and sum to 1"
-            _refuse(self, given, lambda q: (q < 0).any(-1) | ~(abs(q.sum(-1, dtype=float) - 1) <= 1e-2), rule)
+            _refuse(self, given, lambda q: wrong(q.astype(float)), rule)
+            q = jnp.where(jnp.expand_dims(wrong(q), -1), jnp.nan, q)
         else:
             raise TypeError(
                 f"{self}: expected integer classes or {output.dtype} probabilities as y, got {y.dtype}. "

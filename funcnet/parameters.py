@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet import arguments
 from funcnet.keys import typed
@@ -82,6 +81,8 @@ def from_weights(net: AnyLayer, ws: Sequence[Any], bs: Sequence[Any] | None = No
 
 def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -> Any:
     """The values with the parameters that they are for, in the same order."""
+    if values is None:
+        raise TypeError(f"from_weights: {argument} is None, expected one entry for every layer that has a {name!r}.")
     labels = [label for label, _ in arguments.named_leaves(params) if label.endswith(f", {name}")]
     if len(labels) != len(values):
         raise ValueError(
@@ -89,4 +90,4 @@ def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -
             f"{'; '.join(labels) or 'none'}. Give one for each."
         )
     dtype = jnp.zeros(()).dtype
-    return iter([(label, jnp.asarray(np.asarray(value), dtype)) for label, value in zip(labels, values)])
+    return iter([(label, arguments.as_array(argument, value).astype(dtype)) for label, value in zip(labels, values)])

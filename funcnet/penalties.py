@@ -46,7 +46,7 @@ class L2:
         _refuse_negative(self, "strength", self.strength)
 
     def value(self, params: Params) -> jax.Array:
-        return _sum(self, params, lambda w: _scalar(self, self.strength, accumulation_type(w.dtype)) * total(w * w))
+        return _sum(self, params, lambda w: _scalar(self, self.strength, w.dtype) * total(w * w))
 
     def gradient(self, params: Params) -> Tree:
         return _each(self, params, lambda w: 2 * _scalar(self, self.strength, w.dtype) * w)
@@ -100,13 +100,21 @@ def _scalar(penalty: Any, strength: ArrayLike, dtype: Any) -> jax.Array:
 
 
 def _sum(penalty: Any, params: Params, cost: Any) -> jax.Array:
-    costs = [cost(w) for w in jax.tree.leaves(_chosen(penalty, params))]
+    costs = [cost(_wide(w)) for w in jax.tree.leaves(_chosen(penalty, params))]
     return sum(costs[1:], costs[0])
 
 
 def _each(penalty: Any, params: Params, gradient: Any) -> Tree:
     chosen = _chosen(penalty, params)
-    return jax.tree.map(lambda w, mine: jnp.zeros_like(w) if mine is None else gradient(mine), params, chosen)
+
+    def of(w: jax.Array, mine: jax.Array | None) -> jax.Array:
+        return jnp.zeros_like(_wide(w)) if mine is None else gradient(_wide(mine))
+
+    return jax.tree.map(of, params, chosen)
+
+
+def _wide(w: jax.Array) -> jax.Array:
+    return jnp.asarray(w).astype(accumulation_type(w.dtype))
 
 
 def _chosen(penalty: Any, params: Params) -> Tree:
@@ -125,5 +133,6 @@ def _chosen(penalty: Any, params: Params) -> Tree:
 
 
 def _refuse_negative(penalty: Any, name: str, strength: ArrayLike) -> None:
-    if not isinstance(strength, jax.core.Tracer) and not np.all(np.asarray(strength) >= 0):
-        raise ValueError(f"{type(penalty).__name__}: {name} must be 0 or more, got {strength}.")
+    seen = not isinstance(strength, jax.core.Tracer)
+    if seen and not (np.all(np.asarray(strength) >= 0) and np.all(np.isfinite(strength))):
+        raise ValueError(f"{type(penalty).__name__}: {name} must be 0 or more and finite, got {strength}.")

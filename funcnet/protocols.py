@@ -43,7 +43,11 @@ class Layer(Protocol):
 
 
 class Combinator(Protocol):
-    """A layer made of layers. `contract` stands where a leaf layer has `gradient`."""
+    """A layer made of layers. `contract` stands where a leaf layer has `gradient`.
+
+    Its children stand in its fields. It hands each its own key, `funcnet.child_key(key, i)`, and
+    contracts each by `funcnet.contract(child, f, tape, deltas)`.
+    """
 
     def __hash__(self) -> int:
         """Specs are values: equal ones hash alike."""
@@ -99,9 +103,7 @@ class Initializer(Protocol):
 
 def is_layer_type(kind: Any) -> bool:
     """Whether a declared type means "a layer"."""
-    return any(part in (Layer, Combinator) for part in (kind, *typing.get_args(kind))) and (
-        typing.get_origin(kind) is not tuple
-    )
+    return typing.get_origin(kind) is not tuple and set(typing.get_args(kind) or (kind,)) <= {Layer, Combinator}
 
 
 def missing_functions(value: object) -> list[str]:

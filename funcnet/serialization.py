@@ -66,7 +66,10 @@ def from_json(text: str, layers: Iterable[type] = ()) -> Any:
         raise ValueError(f"from_json: not JSON ({error}). Expected what fn.to_json gave.") from None
     if not isinstance(tree, dict):
         raise ValueError(f'from_json: expected a spec such as {{"Tanh": {{}}}}, got {text[:60]!r}.')
-    return _built(tree, known)
+    try:
+        return _built(tree, known)
+    except RecursionError:
+        raise ValueError("from_json: nested too deeply for a network.") from None
 
 
 def _plain(value: Any) -> Any:

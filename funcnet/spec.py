@@ -63,8 +63,12 @@ def spec(cls: type[T]) -> type[T]:
             check(self)
 
     added: Any = cls
-    added.__post_init__, added.__repr__ = __post_init__, _code
-    made: Any = dataclasses.dataclass(frozen=True, repr=False, init="__init__" not in vars(cls))(cls)
+    added.__post_init__ = __post_init__
+    if "__repr__" not in vars(cls):
+        added.__repr__ = _code
+    if leaves:
+        added.__eq__, added.__hash__ = _equal, _hash
+    made: Any = dataclasses.dataclass(frozen=True, repr=False, eq=not leaves, init="__init__" not in vars(cls))(cls)
     made._spec_of = made
     if leaves:
         _register_with_leaves(made, leaves)
@@ -171,7 +175,7 @@ def _remedy(value: Any) -> str:
         return " A spec is hashed and compared, which arrays cannot be: use a plain number here, arrays in params."
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return " A function cannot be compared or written as JSON: write a class under @fn.spec."
-    if dataclasses.is_dataclass(value) or hasattr(value, "forward"):
+    if not is_spec(value) and (dataclasses.is_dataclass(value) or hasattr(value, "forward")):
         return f" Put @fn.spec on the class {type(value).__name__}."
     return ""
 
@@ -201,14 +205,31 @@ def _code(self: Any) -> str:
         if parameter.kind is parameter.VAR_POSITIONAL:
             written += [repr(item) for item in value]
         elif parameter.default is parameter.empty or len(parameters) == 1:
-            written += [repr(value)] if not _same(value, parameter.default) else []
+            written += [_shown_value(value)] if not _same(value, parameter.default) else []
         elif not _same(value, parameter.default):
-            written.append(f"{parameter.name}={value!r}")
+            written.append(f"{parameter.name}={_shown_value(value)}")
     return f"{type(self).__name__}({', '.join(written)})"
 
 
 def _same(value: Any, default: Any) -> bool:
     return not isinstance(value, (np.ndarray, jax.Array)) and bool(value == default)
+
+
+def _shown_value(value: Any) -> str:
+    """A leaf that is one concrete number prints as that number."""
+    is_number = isinstance(value, (np.generic, np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
+    return repr(float(value)) if is_number and np.shape(value) == () else repr(value)
+
+
+def _equal(self: Any, other: Any) -> bool:
+    """Equality where fields may be arrays."""
+    if type(self) is not type(other):
+        return False
+    return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+
+
+def _hash(self: Any) -> int:
+    return hash((type(self), *(_shown_value(getattr(self, field.name)) for field in dataclasses.fields(self))))
 
 
 def _register_with_leaves(cls: type, leaves: tuple[str, ...]) -> None:

@@ -344,3 +344,123 @@ def test_from_weights_puts_each_where_it_belongs():
     assert last["b"].tolist() == [5]
     assert norm["g"].tolist() == [1, 1, 1]
     assert not fn.from_weights(net, ws)[0]["b"].any()
+
+
+def test_weights_whose_sum_overflows_never_pass_for_a_cost_of_zero():
+    x, y, weights = X.astype(np.float32), Y.astype(np.float32), jnp.full(6, 1e38, np.float32)
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), PARAMS)
+    with pytest.raises(ValueError, match="their sum is beyond float32"):
+        fn.cost(NET, LOSS, params, x, y, weights=weights)
+    J, _ = jax.jit(lambda w: fn.value_and_grad(NET, LOSS, params, x, y, weights=w))(weights)
+    assert np.isnan(J)
+
+
+def test_negative_weights_that_cannot_be_seen_make_the_cost_nan():
+    J, _ = jax.jit(lambda w: fn.value_and_grad(NET, LOSS, PARAMS, X, Y, weights=w))(jnp.array([1.0, -1, 1, -1, 1, -1]))
+    assert np.isnan(J)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("padding", [0.0, 1e20])
+@pytest.mark.parametrize("first", [fn.GELU(), fn.LayerNorm(3, epsilon=0.0)], ids=repr)
+def test_padding_of_weight_zero_contributes_nothing_whatever_a_layer_makes_of_it(first, padding):
+    net = fn.Chain(first, fn.Dense(3, 2))
+    x, y, weights = random(1, 4, 3, 3), random(2, 4, 3, 2), jnp.ones((4, 3)).at[0, 2].set(0).at[2].set(0)
+    params = params_of(net)
+    expected = fn.value_and_grad(net, LOSS, params, x, y, weights=weights)
+    padded = x.at[0, 2].set(padding).at[2].set(padding)
+    assert disagreement(fn.value_and_grad(net, LOSS, params, padded, y, weights=weights), expected) <= 1e-14
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("weights", [None, jnp.full(300, 1 / 3)], ids=["unweighted", "weighted"])
+def test_a_mean_in_bfloat16_is_divided_once_at_the_end(weights):
+    x, y = jnp.ones((300, 1), jnp.bfloat16), jnp.zeros((300, 1), jnp.bfloat16)
+    params = {"w": jnp.ones((1, 1), jnp.bfloat16), "b": jnp.zeros(1, jnp.bfloat16)}
+    _, grads = fn.value_and_grad(fn.Dense(1, 1), LOSS, params, x, y, weights=weights)
+    assert grads["w"].tolist() == [[1.0]]
+
+
+def test_numpy_parameters_are_taken_as_jax_takes_them():
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with enable(False):
+        net = fn.mlp((3, 2))
+        params = ({"w": np.ones((3, 2)), "b": np.zeros(2)},)
+        J, _ = fn.value_and_grad(net, LOSS, params, np.asarray(X), np.asarray(Y))
+        assert J.dtype == jnp.float32
+        with pytest.raises(ValueError, match="y: holds integers beyond int32"):
+            fn.cost(net, fn.CrossEntropy(), params, np.asarray(X), np.array([0, 1, 0, 1, 0, 2**32]))
+
+
+@fn.spec
+class Embedding:
+    """A user's layer on integers."""
+
+    n: int
+
+    def init(self, key):
+        return {"w": jax.random.normal(key, (self.n, 2))}
+
+    def forward(self, params, x, key=None):
+        return params["w"][x[..., 0]], (x, jnp.zeros((len(x), self.n), params["w"].dtype))
+
+    def backward(self, params, tape, delta):
+        return tape[0], delta
+
+    def gradient(self, tape, deltas):
+        hot = jax.nn.one_hot(tape[0][..., 0], self.n, dtype=deltas.dtype)
+        return {"w": jnp.einsum("mn,mk->nk", hot, deltas)}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_integers_go_into_a_layer_that_takes_them(dtype):
+    net = fn.Chain(Embedding(5), fn.Dense(2, 2))
+    x, params = jnp.array([[0], [3], [4], [3]]), params_of(net, dtype=dtype)
+    hand, automatic = both(net, LOSS, params, x, Y[:4].astype(dtype))
+    assert disagreement(hand, automatic) <= (1e-12 if dtype == jnp.float64 else 0.05)
+    report = fn.check_gradients(net, LOSS, params, x, Y[:4].astype(dtype))
+    assert report.ok, str(report)
+    assert [row.name for row in report.rows] == ["layer 1, w", "layer 2, b", "layer 2, w"]
+    assert fn.check_layer(Embedding(5), params[0], x).ok
+
+
+@pytest.mark.fast
+def test_a_combinator_of_ones_own():
+    @fn.spec
+    class Sum:
+        branches: tuple[fn.Layer, ...]
+
+        def init(self, key):
+            return tuple(branch.init(fn.child_key(key, i)) for i, branch in enumerate(self.branches))
+
+        def forward(self, params, x, key=None):
+            keys = [fn.child_key(key, i) for i in range(len(self.branches))]
+            outputs, tape = zip(*(b.forward(p, x, k) for b, p, k in zip(self.branches, params, keys)))
+            return sum(outputs[1:], outputs[0]), tape
+
+        def backward(self, params, tape, delta):
+            found = [b.backward(p, t, delta) for b, p, t in zip(self.branches, params, tape)]
+            inputs, deltas = zip(*found)
+            return sum(inputs[1:], inputs[0]), deltas
+
+        def contract(self, f, tape, deltas):
+            return tuple(fn.contract(b, f, t, d) for b, t, d in zip(self.branches, tape, deltas))
+
+    net = fn.Chain(Sum((fn.Dense(3, 4), fn.Chain(fn.Dense(3, 4), fn.Dropout(0.5)))), fn.Dense(4, 2))
+    hand, automatic = both(net, LOSS, params_of(net), X, Y, key=jax.random.key(0))
+    assert disagreement(hand, automatic) <= 1e-12
+    report = fn.check_layer(net, params_of(net), X, key=jax.random.key(1), entries=20)
+    assert report.ok, str(report)
+
+
+def test_a_gradient_unlike_the_parameters_is_refused():
+    class Wrong:
+        n: int
+        init, forward, backward = Embedding.init, Embedding.forward, Embedding.backward
+
+        def gradient(self, tape, deltas):
+            return {"v": deltas}
+
+    net = fn.spec(Wrong)(5)
+    with pytest.raises(ValueError, match=r"expected the shapes of params.*fn.check_layer"):
+        fn.value_and_grad(net, LOSS, params_of(net), jnp.array([[0], [3]]), Y[:2])

@@ -78,7 +78,7 @@ def test_a_wrong_custom_rule_is_found_by_differences_alone():
 
     f.defvjp(forward, backward)
     report = fn.check_function(f, random(0, 3, 2), X)
-    assert [row.where for row in report.rows if row.verdict != "right"] == ["layer 1[2, 1]"]
+    assert [row.where for row in report.rows if row.verdict != "right"] == ["params[2, 1]"]
     assert report.rows[0].automatic is None
     assert report.rows[1].verdict == "right"
 
@@ -251,3 +251,66 @@ def test_gradients_of_the_wrong_shape_are_named():
     wrong = broken(gradient=lambda self, t, d: {"s": t * d})
     with pytest.raises(ValueError, match="expected the shapes of params"):
         fn.check_layer(wrong, {"s": jnp.ones(3)}, X)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-5])
+def test_three_percent_is_found_where_curvature_is_strong(scale):
+    class OneOff:
+        n: int
+
+        def init(self, key):
+            return ()
+
+        def gradient(self, tape, deltas):
+            return ()
+
+        def forward(self, params, x, key=None):
+            return self._norm(x)
+
+        def backward(self, params, tape, delta):
+            norm = fn.LayerNorm(self.n, epsilon=1e-12)
+            input_delta, _ = norm.backward({"g": jnp.ones(self.n, delta.dtype)}, tape, delta)
+            return input_delta.at[1, 2].multiply(1.03), delta
+
+        def _norm(self, x):
+            norm = fn.LayerNorm(self.n, epsilon=1e-12)
+            return norm.forward({"g": jnp.ones(self.n, x.dtype), "b": jnp.zeros(self.n, x.dtype)}, x)
+
+    layer = fn.spec(OneOff)(4)
+    for seed in range(5):
+        report = fn.check_layer(layer, (), scale * random(seed, 3, 4), seed=seed)
+        assert report.rows[-1].verdict != "right", str(report)
+
+
+def test_three_percent_is_found_where_the_output_is_large():
+    @jax.custom_vjp
+    def f(params, x):
+        return 1e6 + jnp.tanh(x @ params)
+
+    def forward(params, x):
+        return f(params, x), (params, x)
+
+    def backward(kept, delta):
+        params, x = kept
+        delta = delta * (1 - jnp.tanh(x @ params) ** 2)
+        return (x.T @ delta).at[2, 1].multiply(1.03), delta @ params.T
+
+    f.defvjp(forward, backward)
+    for seed in range(5):
+        report = fn.check_function(f, random(seed, 3, 2), X, seed=seed)
+        assert report.rows[0].verdict != "right", str(report)
+
+
+def test_what_cannot_be_checked_is_refused_by_name():
+    net, loss = fn.mlp((3, 2)), fn.SquaredError()
+    params = params_of(net)
+    for call, message in [
+        (lambda: fn.check_function(lambda p, x: p * x, jnp.ones(()), np.full((3, 2), np.nan)), r"x\[0, 0\] is nan"),
+        (lambda: fn.check_function(lambda p, x: p * x / 0, jnp.ones(()), np.ones((3, 2))), "The cost is"),
+        (lambda: fn.check_gradients(net, loss, params, X, Y, entries=0), "entries: expected 1 or more"),
+        (lambda: fn.check_gradients(net, loss, params, X[:0], Y[:0]), "one example or more"),
+        (lambda: jax.jit(lambda p: fn.check_gradients(net, loss, p, X, Y).ok)(params), "Call it outside"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert fn.check_gradients(net, loss, params, X, Y, weights=[1.0, 2, 0, 1]).ok

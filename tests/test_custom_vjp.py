@@ -146,3 +146,12 @@ def test_functions_and_costs_can_be_checked_by_differences():
     assert fn.check_function(fn.as_function(NET), PARAMS, X).ok
     report = fn.check_function(lambda params, x: fn.as_cost(NET, LOSS, X, Y)(params), PARAMS, np.zeros((1, 1)))
     assert report.ok, str(report)
+
+
+def test_a_cost_function_may_itself_be_jitted_and_checkpointed():
+    J = fn.as_cost(NET, LOSS, X, Y)
+    expected = fn.value_and_grad(NET, LOSS, PARAMS, X, Y)
+    assert disagreement(jax.jit(J)(PARAMS), expected[0]) <= 1e-14
+    assert disagreement(jax.grad(jax.checkpoint(J))(PARAMS), expected[1]) <= 1e-13
+    _, pullback = jax.vjp(J, PARAMS)
+    assert disagreement(pullback(jnp.ones(()))[0], expected[1]) <= 1e-13

@@ -178,9 +178,7 @@ def test_old_style_keys_draw_what_typed_keys_draw():
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize(
-    "layer", [fn.Tanh(), fn.ReLU(), fn.Sigmoid(), fn.SELU(), fn.Softplus(), fn.Softmax()], ids=repr
-)
+@pytest.mark.parametrize("layer", [fn.Tanh(), fn.ReLU(), fn.Sigmoid(), fn.Softplus(), fn.Softmax()], ids=repr)
 def test_the_tape_is_the_output(layer):
     y, tape = layer.forward((), random(0, 3, 4))
     assert tape is y
@@ -245,3 +243,25 @@ def test_the_table_holds_every_public_layer():
     }
     assert public <= {type(row.layer) for row in LAYERS}
     assert Row(Scale(4)) in LAYERS
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_has_a_slope_however_far_out(dtype):
+    x = jnp.array([[-1e30, -1e20, -50, 50, 1e20, 1e30]], dtype)
+    _, tape = fn.GELU().forward((), x)
+    assert fn.GELU().backward((), tape, jnp.ones_like(x))[0].tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("layer", [fn.ELU(), fn.ELU(0.7), fn.SELU(), fn.Softplus()], ids=repr)
+def test_slopes_keep_their_digits_where_units_saturate(layer):
+    x = jnp.linspace(-30, -10, 9)[None]
+
+    def slope(x):
+        _, tape = layer.forward((), x)
+        return layer.backward((), tape, jnp.ones_like(x))[0]
+
+    exact = slope(x)
+    assert np.allclose(slope(x.astype(np.float32)), exact, rtol=1e-5, atol=0)
+    assert np.allclose(exact / exact[0, -1], np.exp(x + 10), rtol=1e-4)

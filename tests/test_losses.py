@@ -84,3 +84,14 @@ def test_binary_cross_entropy_takes_booleans_and_integers():
     expected = loss.value(logits, y.astype(jnp.float64))
     assert (loss.value(logits, y) == expected).all()
     assert (loss.value(logits, y.astype(int)) == expected).all()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("row", [[3.0, 3.0, 3.0], [-0.5, 1.0, 0.5], [np.nan, 0.5, 0.5]])
+def test_probabilities_that_are_none_are_nan_under_jit(row):
+    logits = random(0, 2, 3)
+    q = jnp.array([row, [0.2, 0.3, 0.5]])
+    loss = fn.CrossEntropy()
+    costs, delta = jax.jit(lambda a, q: (loss.value(a, q), loss.delta(a, q)))(logits, q)
+    assert np.isnan(costs).tolist() == [True, False]
+    assert np.isnan(delta).all(-1).tolist() == [True, False]

@@ -65,4 +65,15 @@ def test_bfloat16_parameters_are_summed_in_float32():
     value = fn.L1(1.0).value(params)
     assert value.dtype == jnp.float32
     assert float(value) == 4096
-    assert fn.L2(1.0).gradient(params)["w"].dtype == jnp.bfloat16
+    assert fn.L2(1.0).gradient(params)["w"].dtype == jnp.float32
+
+
+def test_penalties_of_arrays_compare_and_print():
+    assert fn.L2(jnp.ones(3)) == fn.L2(jnp.ones(3))
+    assert fn.L2(jnp.ones(3)) != fn.L2(jnp.zeros(3))
+    assert fn.L2(jnp.asarray(0.5)) == fn.L2(0.5)
+    assert hash(fn.L2(jnp.asarray(0.5))) == hash(fn.L2(0.5))
+    assert repr(fn.L2(jnp.asarray(0.5))) == "L2(0.5)"
+    assert fn.L2(0.5) != fn.L1(0.5)
+    with pytest.raises(ValueError, match="finite"):
+        fn.L2(float("inf"))

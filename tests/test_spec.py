@@ -184,3 +184,19 @@ def test_json_of_what_cannot_be_written_is_refused():
 def test_json_holds_every_field():
     text = json.loads(fn.to_json(fn.Dense(2, 3)))
     assert text == {"Dense": {"n_in": 2, "n_out": 3, "bias": True, "initializer": {"GlorotUniform": {}}}}
+
+
+def test_a_layer_may_be_left_out_where_the_type_says_so():
+    @fn.spec
+    class Maybe:
+        inner: fn.Layer | None = None
+
+    assert Maybe().inner is None
+    assert Maybe(fn.Tanh()).inner == fn.Tanh()
+    assert repr(Maybe(fn.Tanh())) == "Maybe(Tanh())"
+
+
+def test_matrices_set_by_hand_may_be_traced():
+    net = fn.Dense(1, 1)
+    slope = jax.grad(lambda w: fn.predict(net, fn.from_weights(net, [w]), jnp.array([[3.0]]))[0, 0])(jnp.ones((1, 1)))
+    assert slope.tolist() == [[3.0]]

@@ -59,25 +59,30 @@ def check_gradients(
         >>> fn.check_gradients(net, fn.SquaredError(), params, jnp.ones((4, 2)), jnp.ones((4, 1))).ok
         True
     """
+    _check_request(entries, params, x, y)
     with _float64():
         params, x, y, weights, penalty = _wide((params, x, y, weights, penalty))
-        x = jnp.asarray(x)
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
+        # Here, since values cannot be seen under jit.
+        params, x, _, used, _ = arguments.checked_batch(net, loss, params, x, y, weights, key)
+        if not len(x):
+            raise ValueError("x: expected one example or more, got none.")
 
         def J(at: Tree) -> jax.Array:
-            return cost(net, loss, at[0], at[1], y, **options)
+            return cost(net, loss, at[0], _input(at, x), y, **options)
 
         def by_hand(at: Tree) -> Tree:
-            _, grads = value_and_grad(net, loss, at[0], at[1], y, **options)
-            input_delta = backprop(net, loss, at[0], at[1], y, weights=weights, key=key).input_delta
-            counted = jnp.asarray(len(x) if weights is None else weights.sum(), x.dtype)
+            _, grads = value_and_grad(net, loss, at[0], _input(at, x), y, **options)
+            if len(at) == 1:
+                return (grads,)
+            bp = backprop(net, loss, at[0], _input(at, x), y, weights=weights, key=key)
+            counted = jnp.asarray(float(len(x))) if used is None else used.sum()
             divisor = counted if reduction == "mean" else jnp.ones_like(counted)
-            return grads, jnp.where(divisor == 0, 0, input_delta / divisor)
+            return grads, jnp.where(divisor == 0, 0, bp.input_delta / divisor)
 
-        arguments.checked_batch(net, loss, params, x, y, weights, key)  # here: under jit values cannot be seen
-        at, names = (params, x), [*_names(params), "input"]
+        at = _variables(params, x)
         hand, automatic = jax.jit(by_hand)(at), jax.jit(jax.grad(J))(at)
-        rows = compare(lambda at: (J(at), jnp.abs(J(at))), at, names, hand, automatic, entries=entries, seed=seed)
+        rows = compare(lambda at: (J(at), jnp.abs(J(at))), at, _names(at), hand, automatic, entries=entries, seed=seed)
         title = f"{net}, {loss}, {len(x)} examples, float64"
     return Report(title, rows)
 
@@ -120,27 +125,22 @@ def check_layer(
         >>> fn.check_layer(layer, params, jnp.ones((4, 2))).ok
         True
     """
+    _check_request(entries, params, x)
     with _float64():
         params, x = _wide((params, x))
-        x, _ = arguments.checked_input(layer, params, x, key)
+        params, x, _ = arguments.checked_input(layer, params, x, key)
+        arguments.refuse_non_finite("x", x)
         if len(x) < 2:
             raise ValueError(f"check_layer: expected two examples or more, to see that they do not mix, got {len(x)}.")
         keys = None if key is None else typed(key) if typed(key).ndim else jax.random.split(typed(key), len(x))
         y = jax.eval_shape(lambda p, a: layer.forward(p, a, keys)[0], params, x)
         delta, other = (np.random.default_rng(seed + i).normal(size=y.shape) for i in (0, 1))
         found = compiled(layer, params, x, delta, keys)
-        grads = found.grads
-        if [np.shape(g) for g in jax.tree.leaves(grads)] != [np.shape(leaf) for leaf in jax.tree.leaves(params)]:
-            shapes = jax.tree.map(np.shape, grads), jax.tree.map(np.shape, params)
-            raise ValueError(f"{layer}: gradient gives {shapes[0]}, expected the shapes of params, {shapes[1]}.")
-
+        arguments.check_like_params(layer, found.grads, params)
+        at = _variables(params, x)
+        hand = (found.grads, found.input_delta)[: len(at)]
         rows = _compared(
-            lambda at: layer.forward(at[0], at[1], keys)[0],
-            delta,
-            (params, x),
-            (grads, found.input_delta),
-            entries,
-            seed,
+            lambda at: layer.forward(at[0], _input(at, x), keys)[0], delta, at, _names(at), hand, entries, seed
         )
         return Report(f"{layer}, {len(x)} examples, float64", rows, tuple(laws(layer, params, x, delta, other, keys)))
 
@@ -172,8 +172,10 @@ def check_function(
         >>> fn.check_function(fn.as_function(net), fn.init(net, jax.random.key(0)), jnp.ones((4, 2))).ok
         True
     """
+    _check_request(entries, params, x)
     with _float64():
         at = _wide((params, jnp.asarray(x)))
+        arguments.refuse_non_finite("x", at[1])
         y = f(*at)
         if getattr(y, "dtype", None) != jnp.float64:
             raise TypeError(
@@ -182,7 +184,8 @@ def check_function(
             )
         delta = jnp.asarray(np.random.default_rng(seed).normal(size=y.shape))
         hand = jax.grad(lambda at: jnp.sum(delta * f(*at)))(at)
-        rows = _compared(lambda at: f(*at), delta, at, hand, entries, seed, automatic=False)
+        names = [f"params{jax.tree_util.keystr(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(at[0])]
+        rows = _compared(lambda at: f(*at), delta, at, [*names, "input"], hand, entries, seed, automatic=False)
     return Report(f"{getattr(f, '__name__', f)}, {y.shape} outputs, float64", rows)
 
 
@@ -190,6 +193,7 @@ def _compared(
     output: Callable[[Tree], jax.Array],
     delta: jax.Array,
     at: Tree,
+    names: list[str],
     hand: Tree,
     entries: int,
     seed: int,
@@ -202,11 +206,27 @@ def _compared(
         return jnp.sum(terms), jnp.sum(jnp.abs(terms))
 
     found = jax.jit(jax.grad(lambda at: J(at)[0]))(at) if automatic else None
-    return compare(J, at, [*_names(at[0]), "input"], hand, found, entries=entries, seed=seed)
+    return compare(J, at, names, hand, found, entries=entries, seed=seed)
 
 
-def _names(params: Params) -> list[str]:
-    return [name for name, _ in arguments.named_leaves(params)]
+def _variables(params: Params, x: jax.Array) -> Any:
+    """What to differentiate by: x too, unless it holds integers."""
+    return (params, x) if jnp.issubdtype(x.dtype, jnp.floating) else (params,)
+
+
+def _input(at: Tree, x: jax.Array) -> jax.Array:
+    return at[1] if len(at) > 1 else x
+
+
+def _names(at: Tree) -> list[str]:
+    return [*(name for name, _ in arguments.named_leaves(at[0])), *(["input"] if len(at) > 1 else [])]
+
+
+def _check_request(entries: int, *values: Any) -> None:
+    if entries < 1:
+        raise ValueError(f"entries: expected 1 or more, got {entries}.")
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+        raise ValueError("A check looks at values, which cannot be seen inside jit or vmap. Call it outside.")
 
 
 @contextmanager

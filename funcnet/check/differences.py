@@ -59,6 +59,10 @@ class _Differences:
         flat, unravel = ravel_pytree(at)
         value, size = jax.jit(cost)(at)
         self.value = float(value)
+        if not np.isfinite(self.value):
+            raise ValueError(
+                f"The cost is {self.value} at these parameters and inputs, so it has no slope to compare with."
+            )
         self.rounding = 4 * float(np.finfo(np.float64).eps) * max(float(size), abs(self.value))
 
         def moved(flat: jax.Array, chosen: jax.Array, count: int, step: float) -> jax.Array:
@@ -95,7 +99,8 @@ def _row(
         return Row(name, (), 0.0, 0.0, None, 0.0, 0, 0, 0, 0, "right")
     floor = 1e-2 * max(_largest(g), 0.0 if automatic is None else _largest(automatic))
     overall = np.zeros(g.size) if automatic is None else _relative(g, automatic, floor, 0.0)
-    found = _look(g[chosen], chosen + start, overall[chosen], floor, differences)
+    expected = g if automatic is None else automatic
+    found = _look(g[chosen], expected[chosen], chosen + start, overall[chosen], floor, differences)
     if automatic is None:
         found.unresolved[:] |= differences.rounding / STEP > 0.1 * floor > 0
     overall[chosen[found.kinks]] = 0
@@ -128,7 +133,9 @@ class _Found(NamedTuple):
     unresolved: np.ndarray
 
 
-def _look(g: np.ndarray, where: np.ndarray, against: np.ndarray, floor: float, differences: _Differences) -> _Found:
+def _look(
+    g: np.ndarray, expected: np.ndarray, where: np.ndarray, against: np.ndarray, floor: float, differences: _Differences
+) -> _Found:
     """Differences at one step for all entries, and at two finer ones for those in doubt."""
     ahead, behind = differences.one_sided(where, STEP)
     numeric = (ahead + behind) / 2
@@ -136,13 +143,17 @@ def _look(g: np.ndarray, where: np.ndarray, against: np.ndarray, floor: float, d
     kinks, unresolved = np.zeros(len(g), bool), np.zeros(len(g), bool)
     doubt = np.flatnonzero(~(np.maximum(errors, against) < 1e-7))
     slopes, sides, doubtful = [numeric[doubt]], (ahead[doubt], behind[doubt]), g[doubt]
+    wider = np.zeros(len(doubt))
     for step in (STEP / 10, STEP / 100):
         finer, noise = differences.one_sided(where[doubt], step), differences.rounding / step
         slopes.append((finer[0] + finer[1]) / 2)
-        errors[doubt] = np.minimum(errors[doubt], _relative(doubtful, slopes[-1], floor, noise))
+        if noise <= 0.1 * floor:
+            errors[doubt] = np.minimum(errors[doubt], _relative(doubtful, slopes[-1], floor, noise))
         f, b = (_at_zero_step(coarse, fine) for coarse, fine in zip(sides, finer))
-        kinks[doubt] |= _bracketed(doubtful, f, b, floor, 3 * noise)
-        sides = finer
+        # At a kink the gap between the sides does not shrink with the step, and all derivatives lie in it.
+        between = _bracketed(doubtful, f, b, floor, 3 * noise) & _bracketed(expected[doubt], f, b, floor, 3 * noise)
+        kinks[doubt] = between & (np.abs(f - b) > 0.5 * wider)
+        sides, wider = finer, np.abs(f - b)
     tried = np.stack(slopes)
     gaps = _distance(doubtful, tried)
     numeric[doubt] = np.take_along_axis(tried, np.argmin(gaps, 0)[None], 0)[0]
@@ -167,7 +178,7 @@ def _relative(g: np.ndarray, n: np.ndarray, floor: float, noise: float) -> np.nd
     """|g - n| beyond what rounding explains, over max(|g|, |n|, floor); all zero: 0; not finite: ∞."""
     scale = np.maximum(np.maximum(np.abs(g), np.abs(n)), floor)
     beyond = np.maximum(_distance(g, n) - noise, 0)
-    return np.where(beyond > 0, beyond / np.where((scale > 0) & np.isfinite(scale), scale, 1), 0)
+    return np.where(~(beyond <= 0), beyond / np.where((scale > 0) & np.isfinite(scale), scale, 1), 0)
 
 
 def _distance(g: np.ndarray, n: np.ndarray) -> np.ndarray:

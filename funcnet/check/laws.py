@@ -28,6 +28,8 @@ def propagate(layer: AnyLayer, params: Params, x: jax.Array, delta: jax.Array, k
     """All that a layer's four functions give for one batch."""
     y, tape = layer.forward(params, x, keys)
     input_delta, deltas = layer.backward(params, tape, delta)
+    if jnp.issubdtype(x.dtype, jnp.floating) and input_delta.shape != x.shape:
+        raise ValueError(f"{layer}: backward gives input_delta shaped {input_delta.shape}, expected x's {x.shape}.")
     return Pass(y, tape, input_delta, deltas, _gradient(layer, tape, deltas))
 
 
@@ -47,7 +49,8 @@ def laws(
 
     mixed, second = (compiled(layer, params, x, d, keys) for d in (2 * delta - 3 * other, other))
     combined = jax.tree.map(lambda a, b: 2 * np.asarray(a) - 3 * np.asarray(b), _down(whole), _down(second))
-    yield _same("backward and gradient are linear in delta", _down(mixed), combined)
+    terms = np.abs(delta).max(initial=0) + np.abs(other).max(initial=0)  # what may cancel within a layer
+    yield _same("backward and gradient are linear in delta", _down(mixed), combined, float(terms))
 
     alone = [compiled(layer, params, inputs[i], delta[i], None if keys is None else keys[i]) for i in rows]
     yield _same("an example's output does not depend on its batch", whole.y, np.concatenate([one.y for one in alone]))
@@ -65,8 +68,10 @@ def laws(
     yield _type_kept(layer, params, x, delta, keys)
 
 
-def _down(found: Pass) -> tuple[jax.Array, Tree]:
-    return found.input_delta, found.grads
+def _down(found: Pass) -> Tree:
+    """What came of delta; integers have no derivative."""
+    floating = jnp.issubdtype(found.input_delta.dtype, jnp.floating)
+    return (found.input_delta, found.grads) if floating else found.grads
 
 
 def _gradient(layer: AnyLayer, tape: Tree, deltas: Tree) -> Tree:
@@ -92,7 +97,7 @@ def _examples_first(layer: AnyLayer, tape: Tree, deltas: Tree, m: int) -> Law:
     return Law("every array in tape and deltas has examples first", not wrong, evidence)
 
 
-def _same(name: str, found: Tree, expected: Tree) -> Law:
+def _same(name: str, found: Tree, expected: Tree, least: float = 0.0) -> Law:
     if str(jax.tree.structure(found)) != str(jax.tree.structure(expected)):
         return Law(name, False, "the two have different structures")
     worst = 0.0
@@ -103,13 +108,16 @@ def _same(name: str, found: Tree, expected: Tree) -> Law:
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             return Law(name, False, "not finite")
         if b.size:
-            gap, size = np.abs(a - b).max(), np.abs(b).max()
+            gap, size = np.abs(a - b).max(), max(np.abs(b).max(), least)
             worst = max(worst, float(gap / size) if size > 0 else float(gap))
     return Law(name, bool(worst <= TOLERANCE), f"largest difference {worst:.1e}")
 
 
 def _type_kept(layer: AnyLayer, params: Params, x: jax.Array, delta: np.ndarray, keys: jax.Array | None) -> Law:
-    narrow: Any = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x, delta))
+    narrow: Any = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, (params, x, delta)
+    )
     found = jax.eval_shape(lambda p, a, d: propagate(layer, p, a, d, keys), *narrow)
-    held = found.y.dtype == found.input_delta.dtype == jnp.float32
+    kept = found.input_delta.dtype == jnp.float32 or not jnp.issubdtype(x.dtype, jnp.floating)
+    held = found.y.dtype == jnp.float32 and kept
     return Law("float32 stays float32", held, f"output {found.y.dtype}, error signal {found.input_delta.dtype}")

@@ -14,7 +14,7 @@ from funcnet.layers.activations import (
     Softplus,
     Tanh,
 )
-from funcnet.layers.combinators import Chain, Residual, mlp
+from funcnet.layers.combinators import Chain, Residual, contract, mlp
 from funcnet.layers.dense import Dense
 from funcnet.layers.dropout import Dropout
 from funcnet.layers.norm import LayerNorm
@@ -38,4 +38,5 @@ __all__ = [
     "Chain",
     "Residual",
     "mlp",
+    "contract",
 ]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcnet.precision import total
+from funcnet.precision import accumulation_type, total
 from funcnet.spec import spec
 
 __all__ = [
@@ -103,7 +103,7 @@ class LeakyReLU(Parameterless):
 
 @spec
 class ELU(Parameterless):
-    """y = x for x > 0, alpha (eˣ - 1) below. The tape is y, since f' = y + alpha below 0 (Clevert et al., 2016)."""
+    """y = x for x > 0, alpha (eˣ - 1) below (Clevert et al., 2016). The tape is f': y + alpha would lose its digits."""
 
     alpha: float = 1.0
 
@@ -112,28 +112,25 @@ class ELU(Parameterless):
             raise ValueError(f"{self}: alpha must be positive. For 0 use ReLU().")
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        y = jax.nn.elu(x, self.alpha)
-        return y, y
+        return jax.nn.elu(x, self.alpha), jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.minimum(x, 0)))
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
-        y = tape
-        return jnp.where(y > 0, delta, delta * (y + self.alpha)), delta
+        return delta * tape, delta
 
 
 @spec
 class SELU(Parameterless):
-    """y = scale · ELU(x, alpha), constants that keep mean 0 and variance 1 (Klambauer et al., 2017). The tape is y."""
+    """y = scale · ELU(x, alpha), constants that keep mean 0 and variance 1 (Klambauer et al., 2017). The tape is f'."""
 
     alpha: ClassVar[float] = 1.6732632423543772848170429916717
     scale: ClassVar[float] = 1.0507009873554804934193349852946
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        y = jax.nn.selu(x)
-        return y, y
+        slope = self.scale * jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.minimum(x, 0)))
+        return jax.nn.selu(x), slope
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
-        y = tape
-        return delta * jnp.where(y > 0, self.scale, y + self.scale * self.alpha), delta
+        return delta * tape, delta
 
 
 @spec
@@ -151,7 +148,8 @@ class GELU(Parameterless):
         if self.approximate:
             root = float(np.sqrt(2 / np.pi))
             t = jnp.tanh(root * (x + 0.044715 * x**3))
-            return y, 0.5 * (1 + t) * (1 + x * (1 - t) * (root + 3 * 0.044715 * root * (x * x)))
+            inner = root + 3 * 0.044715 * root * jnp.minimum(x * x, 1e4)  # bounded: 0·∞ is not 0
+            return y, 0.5 * (1 + t) + 0.5 * ((1 + t) * (1 - t) * x) * inner
         root = float(np.sqrt(0.5))
         return y, 0.5 * lax.erfc(-x * root) + x * jnp.exp(-0.5 * x * x) * (root / float(np.sqrt(np.pi)))
 
@@ -197,7 +195,9 @@ class Softmax(Parameterless):
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
         y = tape
-        return y * (delta - total(delta * y, (y.ndim - 1,), keepdims=True).astype(y.dtype)), delta
+        wide = accumulation_type(y.dtype)
+        along = total(delta.astype(wide) * y.astype(wide), (y.ndim - 1,), keepdims=True).astype(y.dtype)
+        return y * (delta - along), delta
 
 
 @spec

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from funcnet.initializers import GlorotUniform
-from funcnet.keys import child, typed
+from funcnet.keys import child_key
 from funcnet.layers.activations import Tanh
 from funcnet.layers.dense import Dense
 from funcnet.protocols import AnyLayer, Initializer, Layer, Tree
@@ -74,9 +74,9 @@ class Chain:
         return tuple(layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(self.layers))
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, tuple[Tree, ...]]:
-        key, tape = (None if key is None else typed(key)), []
+        tape = []
         for i, (layer, own) in enumerate(zip(self.layers, params, strict=True)):
-            x, kept = layer.forward(own, x, child(key, i))
+            x, kept = layer.forward(own, x, child_key(key, i))
             tape.append(kept)
         return x, tuple(tape)
 
@@ -172,8 +172,8 @@ def mlp(
         >>> fn.mlp((64, 32, 10))
         Chain(Dense(64, 32), Tanh(), Dense(32, 10))
     """
-    if len(sizes) < 2:
-        raise ValueError(f"mlp: expected two sizes or more, input and output among them, got {tuple(sizes)}.")
+    if not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"mlp: expected two sizes or more, input and output among them, got {sizes!r}.")
     layers: list[AnyLayer] = []
     for n_in, n_out in pairwise(sizes):
         layers += [Dense(n_in, n_out, init=init), activation]

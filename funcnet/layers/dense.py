@@ -65,6 +65,8 @@ class Dense:
         return z, x
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if delta.shape != (*tape.shape[:-1], self.n_out):
+            raise ValueError(f"{self}: expected delta shaped {(*tape.shape[:-1], self.n_out)}, got {delta.shape}.")
         return sum_of_products(delta, params["w"], (delta.ndim - 1,), (1,)).astype(delta.dtype), delta
 
     def gradient(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:

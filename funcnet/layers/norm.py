@@ -73,4 +73,5 @@ class LayerNorm:
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
         normal, _ = tape
         rows = tuple(range(normal.ndim - 1))
-        return {"g": total(deltas * normal, rows), "b": total(deltas, rows)}
+        wide = accumulation_type(normal.dtype)
+        return {"g": total(deltas.astype(wide) * normal.astype(wide), rows), "b": total(deltas, rows)}
