@@ -100,7 +100,20 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
                 raise SystemExit(f"{what}: {file} no longer holds {old!r}. Bring the row up to date.")
             path.write_text(text.replace(old, new))
         files = [f"tests/test_{name}.py" for name in ORDER]
-        command = [sys.executable, "-m", "pytest", "-m", "fast", "-x", "-q", "-p", "no:cacheprovider", *files]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-m",
+            "fast",
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            *files,
+        ]
         compiled = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         environment = {**os.environ, **compiled, "PYTHONPATH": folder}
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 import threading
 
 import jax
@@ -113,12 +114,26 @@ def test_a_step_that_is_not_finite_is_named_and_the_state_before_it_returned():
     assert disagreement(once.params, fn.train_epoch(NET, LOSS, later, start(later), DATA, batch_size=8)[0].params) == 0
 
 
-def test_ctrl_c_returns_the_state_so_far():
+def test_ctrl_c_returns_the_state_so_far(monkeypatch):
+    class Impatient:
+        """A screen whose reader presses Ctrl-C soon after the first line."""
+
+        lines = 0
+
+        def isatty(self):
+            return False
+
+        def flush(self):
+            pass
+
+        def write(self, text):
+            self.lines += 1
+            if self.lines == 1:
+                threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
     assert threading.current_thread() is threading.main_thread()
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    found, history = fit(epochs=1_000_000)
-    timer.cancel()
+    monkeypatch.setattr(sys, "stderr", Impatient())
+    found, history = fit(epochs=1_000_000, progress=True)
     assert 0 < int(history.epochs) < 1_000_000
     assert int(found.step) == 4 * int(history.epochs)
     assert "Interrupted" in history.stopped

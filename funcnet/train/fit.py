@@ -1,7 +1,5 @@
 """`fit`: a whole training in one compiled loop, in chunks that leave the host its say."""
 
-import sys
-import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from funcnet import arguments
@@ -19,12 +16,11 @@ from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
 from funcnet.train.epoch import check_steps, epoch_of, first_bad_step
 from funcnet.train.history import History
 from funcnet.train.metrics import Metric
+from funcnet.train.progress import RUNNING, Progress, in_chunks
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping
 
-RUNNING, STOPPED_EARLY, NOT_FINITE = 0, 1, 2
-CHUNK_SECONDS = 1.0
-UPDATES = 20  # of the progress line, in all
+STOPPED_EARLY, NOT_FINITE = 1, 2  # a status other than RUNNING
 
 Data = tuple[jax.Array, jax.Array]
 
@@ -43,18 +39,6 @@ class Job(NamedTuple):
     early_stopping: EarlyStopping | None
 
 
-class Progress(NamedTuple):
-    """What the loop carries: the state after the last good epoch, the table so far, and the best."""
-
-    state: TrainState
-    epoch: jax.Array
-    status: jax.Array
-    columns: dict[str, jax.Array]
-    best: Params
-    best_value: jax.Array
-    best_epoch: jax.Array
-
-
 def fit(
     net: AnyLayer,
     loss: Loss,
@@ -65,7 +49,7 @@ def fit(
     epochs: int,
     batch_size: int,
     validation: Data | None = None,
-    metrics: Sequence[Metric] = (),
+    metrics: Sequence[Metric] | None = None,
     penalty: Penalty | None = None,
     weights: jax.Array | None = None,
     trainable: Tree | None = None,
@@ -109,7 +93,7 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
-    job = Job(net, loss, _arrays(data), None if validation is None else _arrays(validation), tuple(metrics),
+    job = Job(net, loss, _arrays(data), None if validation is None else _arrays(validation), tuple(metrics or ()),
               penalty, weights, trainable, early_stopping)  # fmt: skip
     check_steps(optimizer, state, len(job.data[0]), batch_size, accumulate)
     _check(job, state, epochs)
@@ -120,7 +104,7 @@ def fit(
             raise ValueError("fit: progress cannot be shown from inside jit or vmap. Leave progress out.")
         end = run(job, start, epochs)
         return _finished(end), _history(job, end)
-    end, interrupted = _in_chunks(job, partial(run, job), start, epochs, progress)
+    end, interrupted = in_chunks(partial(run, job), start, epochs, _names(job) if progress else None)
     stopped = "Interrupted: state and history are those of the last epoch that ended." if interrupted else ""
     status = int(end.status)
     if status == STOPPED_EARLY and early_stopping is not None:
@@ -216,53 +200,6 @@ def _start(job: Job, state: TrainState, epochs: int) -> Progress:
 def _finished(end: Progress) -> TrainState:
     """The state with the best parameters, if they were kept (before the first epoch they are the starting ones)."""
     return end.state if end.best == () else end.state._replace(params=end.best)
-
-
-def _in_chunks(job: Job, run: Any, start: Progress, epochs: int, progress: bool) -> tuple[Progress, bool]:
-    """Epochs in chunks of about a second, each at its end told of; and whether Ctrl-C came."""
-    now, done, chunk = start, 0, 1
-    line = _Line(epochs, _names(job)) if progress else None
-    try:
-        while done < epochs and int(now.status) == RUNNING:
-            chunk_began = time.perf_counter()
-            now = jax.block_until_ready(run(now, min(done + chunk, epochs)))
-            done = int(now.epoch)
-            if line is not None:
-                line.show(done, now.columns)
-            took = time.perf_counter() - chunk_began
-            chunk = max(1, min(int(chunk * CHUNK_SECONDS / max(took, 1e-6)), 10 * chunk, -(-epochs // UPDATES)))
-    except KeyboardInterrupt:
-        return now, True
-    finally:
-        if line is not None:
-            line.close()
-    return now, False
-
-
-class _Line:
-    """The progress line: over itself on a terminal, a line each elsewhere."""
-
-    def __init__(self, epochs: int, names: tuple[str, ...]) -> None:
-        self.epochs, self.names, self.next = epochs, names, 0.0
-        self.first: tuple[int, float] | None = None  # where the clock starts: the first chunk holds the compilation
-        self.terminal = sys.stderr.isatty()
-
-    def show(self, done: int, columns: dict[str, jax.Array]) -> None:
-        now = time.perf_counter()
-        self.first = self.first or (done, now)
-        if done and (done >= self.next or done == self.epochs):
-            self.next = done + self.epochs / UPDATES
-            latest = "  ".join(f"{name} {float(np.asarray(columns[name])[done - 1]):.4g}" for name in self.names)
-            text = f"epoch {done}/{self.epochs}  {latest}"
-            if done > self.first[0]:
-                rate = (done - self.first[0]) / (now - self.first[1])
-                text += f"  {rate:.3g} epochs/s  {(self.epochs - done) / rate:.0f} s left"
-            sys.stderr.write(f"\r\x1b[K{text}" if self.terminal else f"{text}\n")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        if self.terminal:
-            sys.stderr.write("\n")
 
 
 def _check(job: Job, state: TrainState, epochs: int) -> None:
