@@ -5,17 +5,16 @@ The backward pass is a value. `forward` keeps, for every layer, what came in (th
 `gradient` contracts the two. `value_and_grad` is the three in a row.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import arguments
 from funcnet.layers.combinators import contract
-from funcnet.precision import accumulation_type, total
+from funcnet.precision import total
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
-
-Reduction = Literal["mean", "sum"]
+from funcnet.reduction import Reduction, per_mass, shares_of, weighted, with_penalty
 
 
 class Backprop(NamedTuple):
@@ -193,7 +192,7 @@ def cost(
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
     output, _ = net.forward(batch.params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
-    return _with_penalty(total(_weighted(costs, _shares(costs, batch.weights, reduction))), penalty, batch.params)
+    return with_penalty(total(weighted(costs, shares_of(costs, batch.weights, reduction))), penalty, batch.params)
 
 
 def value_and_grad(
@@ -229,16 +228,16 @@ def value_and_grad(
     params = batch.params
     output, tape = net.forward(params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
-    shares = _shares(costs, batch.weights, reduction)
-    value = _with_penalty(total(_weighted(costs, shares)), penalty, params)
+    shares = shares_of(costs, batch.weights, reduction)
+    value = with_penalty(total(weighted(costs, shares)), penalty, params)
     narrow = jnp.finfo(output.dtype).bits < 32  # a narrow delta keeps its digits, and the division comes at the end
     # A mean is a weighting of the examples, and all that follows is linear in delta.
-    delta = _weighted(loss.delta(output, batch.y), _shares(costs, batch.weights, "sum") if narrow else shares)
+    delta = weighted(loss.delta(output, batch.y), shares_of(costs, batch.weights, "sum") if narrow else shares)
     _, deltas = net.backward(params, tape, delta)
     grads = gradient(net, tape, deltas)
     if narrow:
-        per_mass = _per_mass(costs, batch.weights, reduction)
-        grads = jax.tree.map(lambda g: g * per_mass, grads)
+        factor = per_mass(costs, batch.weights, reduction)
+        grads = jax.tree.map(lambda g: g * factor, grads)
     arguments.check_like_params(net, grads, params)
     if penalty is not None:
         grads = jax.tree.map(lambda g, extra: g + extra.astype(g.dtype), grads, penalty.gradient(params))
@@ -274,38 +273,7 @@ def backprop(
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
     output, tape = net.forward(batch.params, batch.x, batch.key)
     costs = loss.value(output, batch.y)
-    shares = _shares(costs, batch.weights, "sum")
-    input_delta, deltas = net.backward(batch.params, tape, _weighted(loss.delta(output, batch.y), shares))
-    per_example = total(_weighted(costs, shares).reshape(len(costs), -1), (1,))
+    shares = shares_of(costs, batch.weights, "sum")
+    input_delta, deltas = net.backward(batch.params, tape, weighted(loss.delta(output, batch.y), shares))
+    per_example = total(weighted(costs, shares).reshape(len(costs), -1), (1,))
     return Backprop(per_example, output, tape, deltas, input_delta)
-
-
-def _shares(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> float | jax.Array:
-    """What each cost is multiplied with in J: one number, or an array with examples (and positions) first."""
-    if weights is None:
-        return 1.0 if reduction == "sum" else 1 / max(len(costs), 1)
-    wide = weights.astype(accumulation_type(costs.dtype))
-    if reduction == "sum":
-        return wide
-    return wide * _per_mass(costs, weights, reduction)
-
-
-def _per_mass(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> float | jax.Array:
-    """What a sum is multiplied with to be a mean."""
-    if weights is None or reduction == "sum":
-        return 1.0 if reduction == "sum" else 1 / max(len(costs), 1)
-    mass = jnp.sum(weights.astype(accumulation_type(costs.dtype)))
-    mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)  # an overflow must not pass for a cost of 0
-    return jnp.where(mass == 0, 0, 1 / jnp.where(mass == 0, 1, mass))
-
-
-def _weighted(values: jax.Array, shares: float | jax.Array) -> jax.Array:
-    """Costs or deltas times their shares. A share of 0 gives 0, whatever the value."""
-    if isinstance(shares, float):
-        return values * shares
-    shares = shares.reshape(*shares.shape, *[1] * (values.ndim - shares.ndim)).astype(values.dtype)
-    return jnp.where(shares == 0, 0, values * shares)
-
-
-def _with_penalty(value: jax.Array, penalty: Penalty | None, params: Params) -> jax.Array:
-    return value if penalty is None else value + penalty.value(params).astype(value.dtype)

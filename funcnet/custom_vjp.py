@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import arguments
-from funcnet.backprop import Reduction, cost, gradient, value_and_grad
+from funcnet.backprop import cost, gradient, value_and_grad
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty
+from funcnet.reduction import Reduction
 from funcnet.spec import spec
 
 

@@ -20,7 +20,8 @@ ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vj
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
-PEN, BACK, ARG, PREC = "penalties.py", "backprop.py", "arguments.py", "precision.py"
+PEN, BACK, ARG = "penalties.py", "backprop.py", "arguments.py"
+PREC, RED = "precision.py", "reduction.py"
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -68,13 +69,13 @@ ERRORS = [
     ("elastic net: second strength taken for the first", PEN, "L2(self.l2, self.on).gradient", "L2(self.l1, self.on).gradient"),
     ("penalty on biases", PEN, "path and getattr(path[-1], \"key\", None) in penalty.on", "path"),
     ("penalty's gradient divided", BACK, "g + extra.astype(g.dtype)", "g + extra.astype(g.dtype) / len(costs)"),
-    ("penalty's cost forgotten", BACK, "value + penalty.value(params)", "value + 0 * penalty.value(params)"),
-    ("mean without 1/m", BACK, "else 1 / max(len(costs), 1)", "else 1.0"),
-    ("mean over positions too", BACK, "else 1 / max(len(costs), 1)", "else 1 / max(costs.size, 1)"),
-    ("weights not normalised", BACK, "return wide * _per_mass(costs, weights, reduction)", "return wide"),
-    ("weights divided by their number", BACK, "mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)", "mass = jnp.asarray(float(len(weights)), mass.dtype)"),
-    ("deltas of backprop scaled by the batch", BACK, "shares = _shares(costs, batch.weights, \"sum\")", "shares = _shares(costs, batch.weights, \"mean\")"),
-    ("costs of backprop without weights", BACK, "total(_weighted(costs, shares).reshape", "total(costs.reshape"),
+    ("penalty's cost forgotten", RED, "value + penalty.value(params)", "value + 0 * penalty.value(params)"),
+    ("mean without 1/m", RED, "return 1 / max(len(costs), 1)", "return 1.0"),
+    ("mean over positions too", RED, "return 1 / max(len(costs), 1)", "return 1 / max(costs.size, 1)"),
+    ("weights not normalised", RED, "weights.astype(accumulation_type(costs.dtype)) * factor", "weights.astype(costs.dtype)"),
+    ("weights divided by their number", RED, "mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)", "mass = jnp.asarray(float(len(weights)), mass.dtype)"),
+    ("deltas of backprop scaled by the batch", BACK, "shares = shares_of(costs, batch.weights, \"sum\")", "shares = shares_of(costs, batch.weights, \"mean\")"),
+    ("costs of backprop without weights", BACK, "total(weighted(costs, shares).reshape", "total(costs.reshape"),
     ("gradient from the deltas' own layer above", BACK, "leaf.gradient(kept, seen), tape, deltas)", "leaf.gradient(kept, 2 * seen), tape, deltas)"),
     ("0·∞ in the targets of a masked row", ARG, "    y = _replaced(y,", "    _replaced(y,"),
     ("0·∞ in the inputs of a masked row", ARG, "    x = _replaced(x, counts", "    _replaced(x, counts"),

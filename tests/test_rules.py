@@ -24,7 +24,7 @@ AUTOMATIC = {
 FLOORS = [
     ["precision", "keys", "protocols"],
     ["spec"],
-    ["arguments", "initializers", "losses", "penalties"],
+    ["arguments", "initializers", "losses", "penalties", "reduction"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
     ["custom_vjp"],

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import arguments
-from funcnet.backprop import Reduction, backprop, cost, value_and_grad
+from funcnet.backprop import backprop, cost, value_and_grad
 from funcnet.check.differences import compare
 from funcnet.check.laws import compiled, laws
 from funcnet.check.report import Report
 from funcnet.keys import typed
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
+from funcnet.reduction import Reduction
 
 ENTRIES = 1000
 
