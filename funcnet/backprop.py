@@ -104,6 +104,10 @@ def backward(net: AnyLayer, params: Params, tape: Tree, delta: jax.Array) -> tup
     Returns:
         ∂J_i/∂x, shaped like x, and the deltas, which have every layer's at its place.
 
+    Raises:
+        TypeError: delta of another type than the parameters; something that is no layer.
+        ValueError: parameters of another network; a delta that does not fit the tape of a `Dense`.
+
     Example:
         >>> import funcnet as fn, jax, jax.numpy as jnp
         >>> net = fn.mlp((2, 3, 1))
@@ -166,8 +170,9 @@ def cost(
         x: (m, *positions, features), of the parameters' type.
         y: targets, as the loss wants them.
         weights: (m,) or (m, *positions), 0 or more; None counts all alike, and the mean divides by
-            m. What has weight 0 contributes exactly nothing, even where it is not finite. All
-            zero: the cost is 0. Under jit negative weights are not seen, and make the cost NaN.
+            m. What has weight 0 contributes exactly nothing, even where it is not finite: the
+            first example or position that counts is put in its place. All zero: the cost is 0.
+            Under jit negative weights are not seen, and make the cost NaN.
         penalty: a cost of the parameters, added once.
         key: for networks with `Dropout`, one key or one per example; None evaluates.
         reduction: "mean" or "sum"; where it is an argument of `jit`, name it static.
