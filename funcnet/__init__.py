@@ -36,6 +36,7 @@ from funcnet.layers import (
     mlp,
 )
 from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
+from funcnet.model_file import load_model, save_model
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
@@ -45,13 +46,17 @@ from funcnet.train import (
     F1,
     R2,
     Accuracy,
+    Checkpoint,
     EarlyStopping,
     History,
     MeanAbsoluteError,
     Metric,
     TopK,
+    Trainings,
     TrainState,
+    class_weights,
     fit,
+    fit_many,
     train_epoch,
     train_state,
 )
@@ -72,9 +77,10 @@ __all__ = [
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
     # training
-    "fit", "train_state", "train_epoch", "TrainState", "History", "EarlyStopping",
+    "fit", "fit_many", "train_state", "train_epoch",
+    "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",
     "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",
     # specs of your own
     "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "contract", "child_key",
-    "to_json", "from_json",
+    "to_json", "from_json", "save_model", "load_model",
 ]  # fmt: skip

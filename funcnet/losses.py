@@ -129,6 +129,10 @@ class CrossEntropy:
         logits, q, mass = self._targets(output, y)
         return (jax.nn.softmax(logits) * mass - q).astype(output.dtype)
 
+    def probabilities(self, output: jax.Array) -> jax.Array:
+        """The classes' probabilities, softmax(a): what `predict` gives, read as this loss reads it."""
+        return jax.nn.softmax(output)
+
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
         """Logits in the accumulation type, the (smoothed) probabilities of the classes, and their sum."""
         mass: float | jax.Array = 1.0
@@ -180,6 +184,10 @@ class BinaryCrossEntropy:
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q = self._targets(output, y)
         return (jax.nn.sigmoid(logits) - q).astype(output.dtype)
+
+    def probabilities(self, output: jax.Array) -> jax.Array:
+        """The probabilities of yes, σ(a): what `predict` gives, read as this loss reads it."""
+        return jax.nn.sigmoid(output)
 
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         given, y = y, jnp.asarray(y)

@@ -27,7 +27,7 @@ FLOORS = [
     ["arguments", "initializers", "losses", "penalties", "reduction"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
-    ["custom_vjp"],
+    ["custom_vjp", "model_file"],
     ["check", "train"],
     ["__init__"],
 ]

@@ -10,7 +10,7 @@ import pytest
 from table import disagreement, params_of, random
 
 import funcnet as fn
-from funcnet.train.epoch import order
+from funcnet.train.epoch import order_of
 
 NET = fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dropout(0.3), fn.Dense(4, 2))
 PLAIN = fn.mlp((3, 4, 2))
@@ -38,8 +38,8 @@ def test_an_epoch_is_the_loop_written_out_with_a_smaller_last_batch(weights, pen
     state = start()
     found, metrics = epoch(state, weights=weights, penalty=penalty)
 
-    _, order_key, _ = jax.random.split(state.key, 3)
-    rows = np.concatenate([np.asarray(r)[np.asarray(c) > 0] for r, c in zip(*order(order_key, 10, 4, float))])
+    order = order_of(state.key, 10, 4)
+    rows = np.asarray(order.rows)[np.asarray(order.counted)]
     assert sorted(rows) == list(range(10))
     params, opt_state, total, mass = state.params, state.opt_state, 0.0, 0.0
     for chosen in (rows[:4], rows[4:8], rows[8:]):

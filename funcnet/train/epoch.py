@@ -1,18 +1,30 @@
 """One epoch: a scan over shuffled batches, in which every example counts once."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import arguments
-from funcnet.backprop import value_and_grad
-from funcnet.custom_vjp import as_cost
-from funcnet.precision import accumulation_type
-from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
+from funcnet.layers.cast import in_type
+from funcnet.protocols import AnyLayer, Loss, Penalty, Tree
 from funcnet.train.state import TrainState, check_optimizer
+from funcnet.train.update import Batch, Carry, Data, Method, Outcome, Task, update
+
+Step = Callable[[Carry, Any], tuple[Carry, Outcome]]
+
+
+class Order(NamedTuple):
+    """An epoch's batches, as `Batch` has them, and its keys."""
+
+    rows: jax.Array
+    counted: jax.Array | None
+    draw_key: jax.Array
+    next_key: jax.Array
 
 
 def train_epoch(
@@ -27,6 +39,7 @@ def train_epoch(
     penalty: Penalty | None = None,
     trainable: Tree | None = None,
     accumulate: int = 1,
+    compute_dtype: Any = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One pass over the data in a new random order: one update of the parameters per batch.
 
@@ -47,13 +60,16 @@ def train_epoch(
         state: from `train_state`, or from the epoch before.
         data: (x, y) as for `cost`, m examples.
         batch_size: examples in an update, 1 … m.
-        weights: (m,) or (m, *positions), as for `cost`.
+        weights: (m,) or (m, *positions), as for `cost`; `fn.class_weights(y)` makes every class count alike.
         penalty: a cost of the parameters, added once per update.
         trainable: True or False for every parameter, or for whole branches of params
             (`(False, True, True)` freezes the first layer of three): what is False stays as it is.
             None trains all.
         accumulate: into how many equal parts a batch is split to save memory. The update is that of
             the whole batch, dropout included, since every example draws by a key of its own.
+        compute_dtype: "bfloat16" propagates in it, forward and backward, and multiplies matrices of it, where
+            hardware is faster so; parameters, costs, gradients and the optimiser keep the parameters' type.
+            None computes in that type throughout.
 
     Returns:
         The new state, and `{"cost": …}`: the mean of J over the examples, each as it was when its
@@ -76,14 +92,15 @@ def train_epoch(
     arguments.check_layer_functions(net)
     arguments.check_penalty(penalty)
     x, y = (jnp.asarray(part) for part in data)
-    check_steps(optimizer, state, len(x), batch_size, accumulate)
-    return _epoch(net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate)
+    whole = Data(x, y, weights)
+    method = Method(optimizer, batch_size, accumulate)
+    check_method(method, state, len(whole.x))
+    return _epoch(Task(in_type(net, compute_dtype), loss, penalty, trainable), method, state, whole)
 
 
-def check_steps(
-    optimizer: optax.GradientTransformation, state: TrainState, m: int, batch_size: int, accumulate: int
-) -> None:
+def check_method(method: Method, state: TrainState, m: int) -> None:
     """Refuse an optimiser, a state, or batches that do not fit together."""
+    optimizer, batch_size, accumulate = method
     check_optimizer(optimizer)
     if not m:
         raise ValueError("data: there are no examples to train on.")
@@ -103,164 +120,100 @@ def check_steps(
         )
 
 
-def epoch_of(
-    net: AnyLayer,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    x: jax.Array,
-    y: jax.Array,
-    weights: jax.Array | None,
-    penalty: Penalty | None,
-    trainable: Tree | None,
-    batch_size: int,
-    accumulate: int,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+def epoch_of(task: Task, method: Method, state: TrainState, data: Data) -> tuple[TrainState, dict[str, jax.Array]]:
     """`train_epoch` without its checks and its `jit`."""
-    step, batches, key = _steps(net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate)
+    arguments.checked_batch(task.net, task.loss, state.params, *data)
+    order = order_of(state.key, len(data.x), method.batch_size)
+    carry, costs = scan(step_from(task, method, order.draw_key, data), (state.params, state.opt_state), batches(order))
+    return after(state, order, carry, *costs)
 
-    def counted(carry: Any, batch: Any) -> Any:
-        carry, (value, mass, _) = step(carry, batch)
-        return carry, (value, mass)
 
-    (params, opt_state), (values, masses) = jax.lax.scan(counted, (state.params, state.opt_state), batches)
+_epoch = jax.jit(epoch_of, static_argnums=1)
+
+
+def order_of(key: jax.Array, m: int, batch_size: int) -> Order:
+    """A new random order of m rows in batches, from the state's key."""
+    next_key, order_key, draw_key = jax.random.split(key, 3)
+    steps = -(-m // batch_size)
+    rows = jnp.concatenate([jax.random.permutation(order_key, m), jnp.zeros(steps * batch_size - m, int)])
+    counted = (jnp.arange(rows.size) < m).reshape(steps, batch_size) if m % batch_size else None
+    return Order(rows.reshape(steps, batch_size), counted, draw_key, next_key)
+
+
+def batches(order: Order, data: Data = Data(None, None, None)) -> Batch:
+    """What `scan` runs over, batches first; without data if the step takes it from the whole."""
+    return Batch(data, order.rows, order.counted)
+
+
+def step_from(task: Task, method: Method, draw_key: jax.Array, data: Data | None) -> Step:
+    """An update as a function for `scan`, from the whole data set, or (None) from what the batch holds."""
+
+    def step(carry: Carry, batch: Batch) -> tuple[Carry, Outcome]:
+        if data is not None:
+            own = jax.tree.map(lambda values: values.at[batch.rows].get(mode="promise_in_bounds"), data)
+            batch = batch._replace(data=own)
+        return update(task, method, draw_key, carry, batch)
+
+    return step
+
+
+def scan(step: Step, carry: Carry, batches: Batch) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
+    """The updates of some batches, and each batch's cost and mass."""
+
+    def counted(carry: Carry, batch: Batch) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
+        carry, outcome = step(carry, batch)
+        return carry, (outcome.value, outcome.mass)
+
+    return jax.lax.scan(counted, carry, batches)
+
+
+def after(
+    state: TrainState, order: Order, carry: Carry, values: jax.Array, masses: jax.Array
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The state after an epoch, and its cost: the batches' costs, each by its mass."""
     whole = masses.sum()
     cost = jnp.where(whole == 0, 0, (values * masses).sum() / jnp.where(whole == 0, 1, whole))
-    return TrainState(params, opt_state, state.step + len(values), key), {"cost": cost}
+    return TrainState(*carry, state.step + len(values), order.next_key), {"cost": cost}
 
 
-_epoch = jax.jit(epoch_of, static_argnames=("optimizer", "batch_size", "accumulate"))
+def watched_scan(step: Step, start: Any, batches: Batch) -> Any:
+    """`scan` that keeps what stood before the first step that was not finite, and which quantities were.
+
+    The carry is (all finite so far, parameters and optimiser, steps taken).
+    """
+
+    def watched(carry: Any, batch: Batch) -> Any:
+        good, before, taken = carry
+        now, (value, _, grads) = step(before, batch)
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads, now[0]))])
+        good = good & finite.all()
+        kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), now, before)
+        return (good, kept, taken + good), finite
+
+    return jax.lax.scan(watched, start, batches)
 
 
-def first_bad_step(
-    net: AnyLayer,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    x: jax.Array,
-    y: jax.Array,
-    weights: jax.Array | None,
-    penalty: Penalty | None,
-    trainable: Tree | None,
-    batch_size: int,
-    accumulate: int,
-) -> tuple[TrainState, str]:
-    """An epoch that went wrong, replayed with every step watched: the state before that step, and what it was."""
+def nothing_watched(state: TrainState) -> Any:
+    """The carry with which `watched_scan` begins."""
+    return jnp.asarray(True), (state.params, state.opt_state), jnp.zeros((), jnp.int32)
 
-    @jax.jit
-    def replay(state: TrainState, x: Any, y: Any, weights: Any, penalty: Any, trainable: Any) -> Any:
-        step, batches, _ = _steps(
-            net, loss, optimizer, state, x, y, weights, penalty, trainable, batch_size, accumulate
-        )
 
-        def watched(carry: Any, batch: Any) -> Any:
-            good, before, taken = carry
-            after, (value, _, grads) = step(before, batch)
-            found = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads, after[0]))]
-            finite = jnp.stack(found)
-            good = good & finite.all()
-            kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), after, before)
-            return (good, kept, taken + good), finite
+@partial(jax.jit, static_argnums=1)
+def replay(task: Task, method: Method, state: TrainState, data: Data) -> Any:
+    """An epoch with every step watched."""
+    order = order_of(state.key, len(data.x), method.batch_size)
+    return watched_scan(step_from(task, method, order.draw_key, data), nothing_watched(state), batches(order))
 
-        start = jnp.asarray(True), (state.params, state.opt_state), jnp.zeros((), jnp.int32)
-        return jax.lax.scan(watched, start, batches)
 
-    (good, (params, opt_state), taken), finite = replay(state, x, y, weights, penalty, trainable)
+def first_bad_step(state: TrainState, replayed: Any) -> tuple[TrainState, str]:
+    """From a replay of the epoch that went wrong: the state before that step, and what it was."""
+    (good, (params, opt_state), taken), finite = replayed
     last = state._replace(params=params, opt_state=opt_state, step=state.step + taken)
     if good:
         return last, "a cost or parameter was not finite, but not so again when the epoch was replayed."
     names = [name for name, _ in arguments.named_leaves(state.params)]
     quantities = ["the cost", *(f"the gradient of {n}" for n in names), *(f"the new value of {n}" for n in names)]
     first = int(taken)
-    quantity = quantities[int(jnp.argmin(finite[first]))]
+    quantity = quantities[int(np.argmin(finite[first]))]
     remedy = "A smaller learning rate, or gradients clipped by optax.clip_by_global_norm, keeps steps in bounds."
     return last, f"at step {first + 1} of {len(finite)} {quantity} is not finite. {remedy}"
-
-
-def _steps(
-    net: AnyLayer,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    x: jax.Array,
-    y: jax.Array,
-    weights: jax.Array | None,
-    penalty: Penalty | None,
-    trainable: Tree | None,
-    batch_size: int,
-    accumulate: int,
-) -> Any:
-    """One update as a function for `scan`, the epoch's batches, and the key of the next epoch."""
-    arguments.checked_batch(net, loss, state.params, x, y, weights)
-    key, order_key, draw_key = jax.random.split(state.key, 3)
-    update = optax.with_extra_args_support(optimizer).update
-    draws = arguments.draws(net)
-
-    def step(carry: tuple[Params, optax.OptState], batch: tuple[jax.Array, jax.Array]) -> Any:
-        params, opt_state = carry
-        rows, counted = batch
-        keys = jax.vmap(partial(jax.random.fold_in, draw_key))(rows) if draws else None
-        chosen: Any = jax.tree.map(partial(_rows, rows), (x, y, weights))
-        masked = _masked(chosen[2], counted, len(x) % batch_size > 0)
-        options: dict[str, Any] = {"weights": masked, "penalty": penalty, "key": keys}
-        value, grads = _gradient(net, loss, params, chosen[0], chosen[1], options, accumulate)
-        grads = _kept(trainable, grads)
-        value_fn = as_cost(net, loss, chosen[0], chosen[1], **options)
-        updates, opt_state = update(grads, opt_state, params, value=value, grad=grads, value_fn=value_fn)
-        mass = counted.sum() if masked is None else masked.sum()
-        return (optax.apply_updates(params, _kept(trainable, updates)), opt_state), (value, mass, grads)
-
-    return step, order(order_key, len(x), batch_size, accumulation_type(x.dtype)), key
-
-
-def order(key: jax.Array, m: int, batch_size: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """The rows of every batch and whether each counts (1) or fills up the last batch (0)."""
-    steps = -(-m // batch_size)
-    rows = jnp.concatenate([jax.random.permutation(key, m), jnp.zeros(steps * batch_size - m, int)])
-    counted = (jnp.arange(steps * batch_size) < m).astype(dtype)
-    return rows.reshape(steps, batch_size), counted.reshape(steps, batch_size)
-
-
-def _gradient(
-    net: AnyLayer, loss: Loss, params: Params, x: jax.Array, y: jax.Array, options: dict[str, Any], parts: int
-) -> tuple[jax.Array, Tree]:
-    """`value_and_grad` of a batch, propagated at once or in equal parts."""
-    if parts == 1:
-        return value_and_grad(net, loss, params, x, y, **options)
-    weights, penalty, key = options["weights"], options["penalty"], options["key"]
-
-    def add(sums: Any, part: Any) -> tuple[Any, None]:
-        x, y, weights, key = part
-        found = value_and_grad(net, loss, params, x, y, weights=weights, key=key, reduction="sum")
-        return jax.tree.map(lambda whole, more: whole + more.astype(whole.dtype), sums, found), None
-
-    wide = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, accumulation_type(leaf.dtype)), params)
-    split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), (x, y, weights, key))
-    sums, _ = jax.lax.scan(add, (jnp.zeros((), accumulation_type(x.dtype)), wide), split)
-    mass = len(x) if weights is None else weights.sum()
-    value, grads = jax.tree.map(lambda whole: jnp.where(mass == 0, 0, whole / jnp.where(mass == 0, 1, mass)), sums)
-    if penalty is not None:
-        value = value + penalty.value(params)
-        grads = jax.tree.map(lambda g, more: g + more.astype(g.dtype), grads, penalty.gradient(params))
-    return value, jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
-
-
-def _rows(rows: jax.Array, values: jax.Array) -> jax.Array:
-    return values.at[rows].get(mode="promise_in_bounds")
-
-
-def _masked(weights: jax.Array | None, counted: jax.Array, padded: bool) -> jax.Array | None:
-    if not padded:
-        return weights
-    if weights is None:
-        return counted
-    return weights * counted.astype(weights.dtype).reshape(-1, *[1] * (weights.ndim - 1))
-
-
-def _kept(trainable: Tree | None, tree: Tree) -> Tree:
-    """What is trainable; 0 elsewhere."""
-    if trainable is None:
-        return tree
-    return jax.tree.map(
-        lambda keep, branch: jax.tree.map(lambda leaf: jnp.where(keep, leaf, 0), branch), trainable, tree
-    )

@@ -3,40 +3,29 @@
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import arguments
-from funcnet.backprop import cost, predict
-from funcnet.precision import accumulation_type
-from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
-from funcnet.train.epoch import check_steps, epoch_of, first_bad_step
+from funcnet.backprop import predict
+from funcnet.layers.cast import in_type
+from funcnet.protocols import AnyLayer, Loss, Penalty, Tree
+from funcnet.train import loop, stream
+from funcnet.train.checkpoint import Checkpoint, Saver
+from funcnet.train.epoch import check_method, first_bad_step, replay
 from funcnet.train.history import History
+from funcnet.train.loop import NOT_FINITE, RUNNING, STOPPED_EARLY, Job, Progress
 from funcnet.train.metrics import Metric
-from funcnet.train.progress import RUNNING, Progress, in_chunks
+from funcnet.train.progress import Line, Watcher, in_chunks
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping
+from funcnet.train.update import Data, Method, Task
 
-STOPPED_EARLY, NOT_FINITE = 1, 2  # a status other than RUNNING
-
-Data = tuple[jax.Array, jax.Array]
-
-
-class Job(NamedTuple):
-    """What stays the same from epoch to epoch. Arrays, specs, and the host's choices."""
-
-    net: AnyLayer
-    loss: Loss
-    data: Data
-    validation: Data | None
-    metrics: tuple[Metric, ...]
-    penalty: Penalty | None
-    weights: jax.Array | None
-    trainable: Tree | None
-    early_stopping: EarlyStopping | None
+Pair = tuple[Any, Any]  # x, y
 
 
 def fit(
@@ -44,11 +33,11 @@ def fit(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Data,
+    data: Pair,
     *,
     epochs: int,
     batch_size: int,
-    validation: Data | None = None,
+    validation: Pair | None = None,
     metrics: Sequence[Metric] | None = None,
     penalty: Penalty | None = None,
     weights: jax.Array | None = None,
@@ -56,25 +45,33 @@ def fit(
     accumulate: int = 1,
     early_stopping: EarlyStopping | None = None,
     progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    compute_dtype: Any = None,
 ) -> tuple[TrainState, History]:
     """Train for some epochs: `train_epoch` again and again, with what to record after each.
 
     The epochs run in one compiled loop, entered for about a second at a time, so that a progress
     line can move and Ctrl-C is heard: it ends the training with the state and history so far.
-    Inside your own `jit` or `vmap` the whole training is one loop, and `progress` is refused.
+    Inside your own `jit` or `vmap` the whole training is one loop, and what needs the host
+    (`progress`, `checkpoint`, data left on the host) is refused.
 
     When cost or parameters stop being finite the training ends: the step is looked up, named in
     `history.stopped` and in a warning, and the state before it is returned.
 
     Args:
-        net, loss, optimizer, state, data, batch_size, penalty, weights, trainable, accumulate: as
-            for `train_epoch`.
+        net, loss, optimizer, state, batch_size, penalty, weights, trainable, accumulate, compute_dtype:
+            as for `train_epoch`. What is recorded after an epoch is computed in the parameters' type.
+        data: (x, y) as for `cost`, m examples. If x is a `numpy.memmap` the data stay on the host: pieces of
+            32 MiB are moved while the one before is worked on, in the same order and with the same
+            bits as data on the device. (`array.view(numpy.memmap)` has any host array treated so.)
         epochs: how many, 0 or more.
         validation: (x, y) held back; its cost (without penalty) is recorded after every epoch.
         metrics: such as `Accuracy()`, recorded after every epoch for data and validation, each in
             evaluation, on the whole set.
         early_stopping: when to end before the last epoch; the parameters of the best are returned.
         progress: write a line to stderr, about 20 times in all.
+        checkpoint: where to save the training now and then. If there is one in that folder, the
+            training goes on from it in place of `state`.
 
     Returns:
         The new state, and a `History` with the columns "cost" (of `train_epoch`), "validation_cost",
@@ -82,7 +79,8 @@ def fit(
 
     Raises:
         TypeError, ValueError: what `train_epoch` and `cost` refuse, for data and validation, before
-            anything is compiled; a metric that gives no scalar; a column to watch that is not there.
+            anything is compiled; a metric that gives no scalar; a column to watch that is not there;
+            a folder that holds another training.
 
     Example:
         >>> import funcnet as fn, jax, jax.numpy as jnp, optax
@@ -93,146 +91,146 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
-    job = Job(net, loss, _arrays(data), None if validation is None else _arrays(validation), tuple(metrics or ()),
-              penalty, weights, trainable, early_stopping)  # fmt: skip
-    check_steps(optimizer, state, len(job.data[0]), batch_size, accumulate)
-    _check(job, state, epochs)
-    start = _start(job, state, epochs)
-    run = partial(_run, optimizer=optimizer, batch_size=batch_size, accumulate=accumulate)
+    method = Method(optimizer, batch_size, accumulate)
+    job = job_of(net, loss, data, validation, metrics, penalty, weights, trainable, early_stopping, compute_dtype)
+    check(job, method, state, epochs)
+    now = loop.begin(job, state, epochs)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((job, state))):
-        if progress:
-            raise ValueError("fit: progress cannot be shown from inside jit or vmap. Leave progress out.")
-        end = run(job, start, epochs)
-        return _finished(end), _history(job, end)
-    end, interrupted = in_chunks(partial(run, job), start, epochs, _names(job) if progress else None)
-    stopped = "Interrupted: state and history are those of the last epoch that ended." if interrupted else ""
-    status = int(end.status)
-    if status == STOPPED_EARLY and early_stopping is not None:
-        stopped = (
-            f"Stopped after epoch {int(end.epoch)}: {early_stopping.monitor} has not improved since epoch "
-            f"{int(end.best_epoch)}, whose parameters are returned."
-        )
-    if status == NOT_FINITE:
-        last, where = first_bad_step(
-            net, loss, optimizer, end.state, *job.data, weights, penalty, trainable, batch_size, accumulate
-        )
-        stopped = f"Stopped in epoch {int(end.epoch) + 1}: {where} The state before that step is returned."
+        if progress or checkpoint is not None or stream.on_host(job.data):
+            wish = "progress" if progress else "checkpoint" if checkpoint is not None else "data on the host"
+            raise ValueError(f"fit: {wish} cannot be had from inside jit or vmap. Leave {wish} out.")
+        end = loop.run(job, method, now, epochs)
+        return loop.finished(end), loop.history_of(job, end)
+    watchers: list[Watcher] = [Line(epochs, loop.names(job))] if progress else []
+    if checkpoint is not None:
+        saver = saver_of(checkpoint, job, method, state)
+        now = saver.resume(now)
+        now = now._replace(status=jnp.where(now.status == NOT_FINITE, RUNNING, now.status))  # try once more
+        watchers.append(saver)
+    run = partial(stream.run_from_host if stream.on_host(job.data) else _run, job, method)
+    end, interrupted = in_chunks(run, now, epochs, watchers)
+    last, stopped = why_stopped(job, method, end)
+    if int(end.status) == NOT_FINITE:
         warnings.warn(stopped, RuntimeWarning, stacklevel=2)
-        return last, _history(job, end, stopped)
-    return _finished(end), _history(job, end, stopped)
+    elif interrupted:
+        stopped = "Interrupted: state and history are those of the last epoch that ended."
+    history = loop.history_of(job, end, stopped)
+    if exploded := _exploded(history["cost"]):
+        warnings.warn(exploded, RuntimeWarning, stacklevel=2)
+    return last, history
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "accumulate"))
-def _run(job: Job, start: Progress, until: int, *, optimizer: Any, batch_size: int, accumulate: int) -> Progress:
-    """Epochs until that number, or until there is a reason to stop."""
-    net, loss, data, _, _, penalty, weights, trainable, stopping = job
-
-    def one(now: Progress) -> Progress:
-        state, found = epoch_of(
-            net, loss, optimizer, now.state, *data, weights, penalty, trainable, batch_size, accumulate
-        )
-        row = found | _measured(job, state.params)
-        finite = (
-            jnp.isfinite(found["cost"])
-            & jnp.stack([jnp.isfinite(p).all() for p in jax.tree.leaves(state.params)]).all()
-        )
-        columns = {
-            name: column.at[now.epoch].set(row[name].astype(column.dtype)) for name, column in now.columns.items()
-        }
-        after = now._replace(state=state, epoch=now.epoch + 1, columns=columns)
-        if stopping is not None:
-            after = _watched(stopping, job.metrics, after, row[stopping.monitor])
-        failed = now._replace(status=jnp.full_like(now.status, NOT_FINITE))
-        return jax.tree.map(partial(_select, finite), after, failed)
-
-    return jax.lax.while_loop(lambda now: (now.epoch < until) & (now.status == RUNNING), one, start)
+_run = jax.jit(loop.run, static_argnums=1)
 
 
-def _watched(stopping: EarlyStopping, metrics: tuple[Metric, ...], now: Progress, value: jax.Array) -> Progress:
-    sign = -1 if _larger_is_better(stopping.monitor, metrics) else 1
-    value = sign * value.astype(now.best_value.dtype)
-    better = (value < now.best_value - stopping.min_change) | (now.best_epoch == 0)
-    best_epoch = jnp.where(better, now.epoch, now.best_epoch)
-    waited = now.epoch - best_epoch
-    return now._replace(
-        best=jax.tree.map(partial(_select, better), now.state.params, now.best),
-        best_value=jnp.where(better, value, now.best_value),
-        best_epoch=best_epoch,
-        status=jnp.where(waited >= stopping.patience, STOPPED_EARLY, now.status),
-    )
+def job_of(
+    net: AnyLayer,
+    loss: Loss,
+    data: Pair,
+    validation: Pair | None,
+    metrics: Sequence[Metric] | None,
+    penalty: Penalty | None,
+    weights: Any,
+    trainable: Tree | None,
+    early_stopping: EarlyStopping | None,
+    compute_dtype: Any,
+) -> Job:
+    """The arguments of a training, put in order."""
+    arguments.check_layer_functions(net)
+    arguments.check_penalty(penalty)
+    x, y = data
+    keep = np.asarray if isinstance(x, np.memmap) else jnp.asarray
+    whole = Data(x if isinstance(x, np.memmap) else keep(x), keep(y), None if weights is None else keep(weights))
+    held = None if validation is None else Data(jnp.asarray(validation[0]), jnp.asarray(validation[1]), None)
+    task = Task(in_type(net, compute_dtype), loss, penalty, trainable)
+    return Job(task, net, whole, held, tuple(metrics or ()), early_stopping)
 
 
-def _measured(job: Job, params: Params) -> dict[str, jax.Array]:
-    """What is recorded beside the cost of the epoch, in evaluation: no dropout."""
-    row: dict[str, jax.Array] = {}
-    if job.validation is not None:
-        row["validation_cost"] = cost(job.net, job.loss, params, *job.validation)
-    for prefix, data, weights in (("", job.data, job.weights), ("validation_", job.validation, None)):
-        if job.metrics and data is not None:
-            output = predict(job.net, params, data[0])
-            row |= {prefix + metric.name: metric.value(output, data[1], weights) for metric in job.metrics}
-    return row
-
-
-def _names(job: Job) -> tuple[str, ...]:
-    """The columns, in the order in which one reads them."""
-    sets = ("",) if job.validation is None else ("", "validation_")
-    return tuple(prefix + name for name in ("cost", *(metric.name for metric in job.metrics)) for prefix in sets)
-
-
-def _history(job: Job, end: Progress, stopped: str = "") -> History:
-    return History(_names(job), end.columns, end.epoch, end.best_epoch, stopped)
-
-
-def _start(job: Job, state: TrainState, epochs: int) -> Progress:
-    dtype = accumulation_type(jnp.result_type(*jax.tree.leaves(state.params)))
-    return Progress(
-        state=state,
-        epoch=jnp.zeros((), jnp.int32),
-        status=jnp.full((), RUNNING, jnp.int32),
-        columns={name: jnp.full(epochs, jnp.nan, dtype) for name in _names(job)},
-        best=() if job.early_stopping is None else state.params,
-        best_value=jnp.asarray(jnp.inf, dtype),
-        best_epoch=jnp.zeros((), jnp.int32),
-    )
-
-
-def _finished(end: Progress) -> TrainState:
-    """The state with the best parameters, if they were kept (before the first epoch they are the starting ones)."""
-    return end.state if end.best == () else end.state._replace(params=end.best)
-
-
-def _check(job: Job, state: TrainState, epochs: int) -> None:
+def check(job: Job, method: Method, state: TrainState, epochs: int) -> None:
+    """Refuse what does not fit together, before anything is compiled."""
+    x, y, weights = job.data
+    check_method(method, state, len(x))
     if not isinstance(epochs, int) or epochs < 0:
         raise ValueError(f"epochs: expected 0 or more, got {epochs!r}.")
-    arguments.check_penalty(job.penalty)
-    arguments.checked_batch(job.net, job.loss, state.params, *job.data, job.weights)
+    if stream.on_host(job.data):
+        if len(y) != len(x) or (weights is not None and len(weights) != len(x)):
+            raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
+        x, y, weights = (None if part is None else np.asarray(part[: method.batch_size]) for part in job.data)
+    arguments.checked_batch(job.net, job.task.loss, state.params, x, y, weights)
     if job.validation is not None:
-        arguments.checked_batch(job.net, job.loss, state.params, *job.validation)
+        arguments.checked_batch(job.net, job.task.loss, state.params, *job.validation)
     for metric in job.metrics:
         if isinstance(metric, type) or not isinstance(metric, Metric):
             raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")
-    recorded = jax.eval_shape(partial(_measured, job), state.params)
-    for name, value in recorded.items():
-        if value.shape != ():
-            raise ValueError(f"metrics: {name} gave shape {value.shape}, expected one number for the whole data set.")
+    columns = _columns(job, state)
     if not isinstance(job.early_stopping, EarlyStopping | None):
         raise TypeError(f"early_stopping: expected EarlyStopping(patience=10), say, got {job.early_stopping!r}.")
-    if job.early_stopping is not None and job.early_stopping.monitor not in ("cost", *recorded):
+    if job.early_stopping is not None and job.early_stopping.monitor not in columns:
         raise ValueError(
             f"{job.early_stopping}: nothing recorded is called {job.early_stopping.monitor}; there are "
-            f"{', '.join(('cost', *recorded))}. Set monitor, or give validation or metrics."
+            f"{', '.join(columns)}. Set monitor, or give validation or metrics."
         )
 
 
-def _larger_is_better(column: str, metrics: tuple[Metric, ...]) -> bool:
-    return any(metric.larger_is_better for metric in metrics if column.removeprefix("validation_") == metric.name)
+def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
+    """The columns there will be, if each metric gives one number."""
+    x, y, weights = (None if part is None else jax.ShapeDtypeStruct(part.shape, part.dtype) for part in job.data)
+
+    def row(params: Any, x: Any, y: Any, weights: Any) -> Any:
+        output = predict(job.net, params, x) if job.metrics else None
+        return loop.measured(job._replace(data=Data(x, y, weights)), params, output)
+
+    recorded = jax.eval_shape(row, state.params, x, y, weights)
+    for name, value in recorded.items():
+        if value.shape != ():
+            raise ValueError(f"metrics: {name} gave shape {value.shape}, expected one number for the whole data set.")
+    return ("cost", *recorded)
 
 
-def _select(condition: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.where(condition, a, b)
+def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState) -> Saver:
+    """What saves this training, and refuses to go on with another one's."""
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"checkpoint: expected Checkpoint(folder), got {checkpoint!r}.")
+    shapes = partial(jax.tree.map, lambda leaf: f"{leaf.dtype}{list(leaf.shape)}")
+    description = {
+        "network": repr(job.task.net),
+        "loss": repr(job.task.loss),
+        "penalty": repr(job.task.penalty),
+        "trainable": repr(job.task.trainable),
+        "data": repr(shapes(tuple(job.data))),
+        "validation": repr(job.validation and shapes(tuple(job.validation))),
+        "batch_size": repr(method.batch_size),
+        "accumulate": repr(method.accumulate),
+        "metrics": repr(job.metrics),
+        "early_stopping": repr(job.early_stopping),
+        "params": repr(shapes(state.params)),
+        "optimiser's state": repr(shapes(state.opt_state)),
+        "starting key and step": repr((jax.random.key_data(state.key).tolist(), state.step.tolist())),
+    }
+    stopping, recorded = job.early_stopping, loop.names(job)
+    column = stopping.monitor if stopping else "validation_cost" if "validation_cost" in recorded else "cost"
+    return Saver(checkpoint, description, column, column in loop.larger_is_better(job))
 
 
-def _arrays(data: Data) -> Data:
-    x, y = data
-    return jnp.asarray(x), jnp.asarray(y)
+def why_stopped(job: Job, method: Method, end: Progress) -> tuple[TrainState, str]:
+    """The state to give back, and why the training ended before its last epoch, if so."""
+    if int(end.status) == NOT_FINITE:
+        again = stream.replay_from_host if stream.on_host(job.data) else replay
+        last, where = first_bad_step(end.state, again(job.task, method, end.state, job.data))
+        return last, f"Stopped in epoch {int(end.epoch) + 1}: {where} The state before that step is returned."
+    if int(end.status) == STOPPED_EARLY and job.early_stopping is not None:
+        return loop.finished(end), (
+            f"Stopped after epoch {int(end.epoch)}: {job.early_stopping.monitor} has not improved since epoch "
+            f"{int(end.best_epoch)}, whose parameters are returned."
+        )
+    return loop.finished(end), ""
+
+
+def _exploded(costs: np.ndarray) -> str:
+    """One sentence if the cost ended far above where it began."""
+    if not len(costs) or not 0 < 10 * costs[0] < costs[-1]:
+        return ""
+    return (
+        f"The cost rose from {costs[0]:.3g} in epoch 1 to {costs[-1]:.3g} in epoch {len(costs)}: the learning rate is "
+        "most likely too high; try a tenth of it."
+    )

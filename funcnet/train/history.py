@@ -60,12 +60,7 @@ class History:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        if ax is None:
-            try:
-                from matplotlib.figure import Figure
-            except ImportError as error:
-                raise ImportError("History.plot needs matplotlib: pip install 'funcnet[plot]'.") from error
-            ax = Figure(layout="constrained").subplots()
+        ax = axes_of(ax, "History.plot")
         epochs = np.arange(1, int(self.epochs) + 1)
         costs = [name for name in self.names if name.endswith("cost")]
         rest = [name for name in self.names if name not in costs]
@@ -98,3 +93,14 @@ class History:
             yield f"{epoch + 1:5}  " + "  ".join(cells) + mark
         if self.stopped:
             yield self.stopped
+
+
+def axes_of(ax: Any, what: str) -> Any:
+    """The axes to draw on: those given, or those of a figure of its own, which no global state knows."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"{what} needs matplotlib: pip install 'funcnet[plot]'.") from error
+    return Figure(layout="constrained").subplots()

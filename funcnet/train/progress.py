@@ -2,76 +2,81 @@
 
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
 
-from funcnet.protocols import Params
-from funcnet.train.state import TrainState
+from funcnet.train.loop import RUNNING, Progress
 
-RUNNING = 0
 CHUNK_SECONDS = 1.0
 UPDATES = 20  # of the line, in all
 
 
-class Progress(NamedTuple):
-    """What the loop carries: the state after the last good epoch, the table so far, and the best."""
+class Watcher(Protocol):
+    """Something to be told between chunks, and once at the end."""
 
-    state: TrainState
-    epoch: jax.Array
-    status: jax.Array
-    columns: dict[str, jax.Array]
-    best: Params
-    best_value: jax.Array
-    best_epoch: jax.Array
+    def see(self, now: Progress) -> None:
+        """After a chunk."""
+
+    def close(self, now: Progress) -> None:
+        """When no chunk follows, whatever the reason."""
 
 
 def in_chunks(
-    run: Callable[[Progress, int], Progress], start: Progress, epochs: int, names: tuple[str, ...] | None
+    run: Callable[[Progress, int], Progress], now: Progress, epochs: int, watchers: Sequence[Watcher]
 ) -> tuple[Progress, bool]:
-    """Epochs in chunks of about a second, told of by a line if there are names; and whether Ctrl-C came."""
-    now, done, chunk = start, 0, 1
-    line = None if names is None else _Line(epochs, names)
+    """Epochs in chunks of about a second, and whether Ctrl-C came. Of one training, or of many side by side."""
+    done, chunk, interrupted = reached(now), 1, False
     try:
-        while done < epochs and int(now.status) == RUNNING:
-            chunk_began = time.perf_counter()
+        while done < epochs and (np.asarray(now.status) == RUNNING).any():
+            began = time.perf_counter()
             now = jax.block_until_ready(run(now, min(done + chunk, epochs)))
-            done = int(now.epoch)
-            if line is not None:
-                line.show(done, now.columns)
-            took = time.perf_counter() - chunk_began
-            chunk = max(1, min(int(chunk * CHUNK_SECONDS / max(took, 1e-6)), 10 * chunk, -(-epochs // UPDATES)))
+            done = reached(now)
+            for watcher in watchers:
+                watcher.see(now)
+            took = max(time.perf_counter() - began, 1e-6)
+            chunk = max(1, min(int(chunk * CHUNK_SECONDS / took), 10 * chunk, -(-epochs // UPDATES)))
     except KeyboardInterrupt:
-        return now, True
+        interrupted = True
     finally:
-        if line is not None:
-            line.close()
-    return now, False
+        for watcher in watchers:
+            watcher.close(now)
+    return now, interrupted
 
 
-class _Line:
-    """The progress line: over itself on a terminal, a line each elsewhere."""
+def reached(now: Progress) -> int:
+    """The last epoch that took place, of the training furthest on."""
+    return int(np.max(np.asarray(now.epoch)))
+
+
+class Line:
+    """The progress line: over itself on a terminal, a line each elsewhere. Of many trainings it shows the median."""
 
     def __init__(self, epochs: int, names: tuple[str, ...]) -> None:
         self.epochs, self.names, self.next = epochs, names, 0.0
         self.first: tuple[int, float] | None = None  # where the clock starts: the first chunk holds the compilation
         self.terminal = sys.stderr.isatty()
 
-    def show(self, done: int, columns: dict[str, jax.Array]) -> None:
-        now = time.perf_counter()
-        self.first = self.first or (done, now)
+    def see(self, now: Progress) -> None:
+        done, moment = reached(now), time.perf_counter()
+        self.first = self.first or (done, moment)
         if done and (done >= self.next or done == self.epochs):
             self.next = done + self.epochs / UPDATES
-            latest = "  ".join(f"{name} {float(np.asarray(columns[name])[done - 1]):.4g}" for name in self.names)
+            latest = "  ".join(f"{name} {self._latest(now, name):.4g}" for name in self.names)
             text = f"epoch {done}/{self.epochs}  {latest}"
             if done > self.first[0]:
-                rate = (done - self.first[0]) / (now - self.first[1])
+                rate = (done - self.first[0]) / (moment - self.first[1])
                 text += f"  {rate:.3g} epochs/s  {(self.epochs - done) / rate:.0f} s left"
             sys.stderr.write(f"\r\x1b[K{text}" if self.terminal else f"{text}\n")
             sys.stderr.flush()
 
-    def close(self) -> None:
+    def close(self, now: Progress) -> None:
         if self.terminal:
             sys.stderr.write("\n")
+
+    def _latest(self, now: Progress, name: str) -> float:
+        epochs, column = np.atleast_1d(np.asarray(now.epoch)), np.atleast_2d(np.asarray(now.columns[name]))
+        latest = [row[epoch - 1] for row, epoch in zip(column, epochs) if epoch]
+        return float(np.median(latest)) if latest else float("nan")

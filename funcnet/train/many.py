@@ -1,0 +1,182 @@
+"""`fit_many`: many trainings side by side, in one compiled loop."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import product
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet.parameters import init
+from funcnet.protocols import AnyLayer, Loss, Penalty, Tree
+from funcnet.train import loop, stream
+from funcnet.train.checkpoint import Checkpoint
+from funcnet.train.fit import Pair, check, job_of, saver_of, why_stopped
+from funcnet.train.loop import NOT_FINITE, RUNNING, Job, Progress
+from funcnet.train.metrics import Metric
+from funcnet.train.progress import Line, Watcher, in_chunks
+from funcnet.train.state import TrainState, check_optimizer, train_state
+from funcnet.train.stopping import EarlyStopping
+from funcnet.train.trainings import Trainings
+from funcnet.train.update import Method
+
+
+def fit_many(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    data: Pair,
+    *,
+    epochs: int,
+    batch_size: int,
+    seeds: Sequence[int] = (0,),
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    validation: Pair | None = None,
+    metrics: Sequence[Metric] | None = None,
+    penalty: Penalty | None = None,
+    weights: jax.Array | None = None,
+    trainable: Tree | None = None,
+    accumulate: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    compute_dtype: Any = None,
+) -> Trainings:
+    """`fit` for every seed and every combination of what is swept, all in one compiled loop (a `vmap` of it).
+
+    Each training, a lane, is the `fit` one would run alone: its own weights, order, stopping and
+    history. With seed s that is
+
+        weights, order = jax.random.split(jax.random.key(s))
+        fn.fit(net, loss, optimizer, fn.train_state(optimizer, fn.init(net, weights), order), data, …)
+
+    up to rounding, since many small matrix products are summed in another order than one. A lane that
+    stops early stands still until the last one ends.
+
+    The data are shared. A lane adds about: params × (3 + the optimiser's copies, 2 for Adam, + 1 with early
+    stopping), an integer for every example (its order), one batch's tape, and the outputs for data
+    and validation if there are metrics.
+
+    Args:
+        net, loss, optimizer, data, epochs, batch_size, validation, metrics, penalty, weights, trainable,
+            accumulate, early_stopping, progress, checkpoint, compute_dtype: as for `fit`. The progress
+            line is one for all and shows medians.
+        seeds: one training each, for every combination of the rest.
+        sweep: what to vary, by name, with its values: "penalty" (as in `[fn.L2(0.0), fn.L2(1e-3)]`), or
+            a number that the optimiser was given by `optax.inject_hyperparams`, as
+            `{"learning_rate": [1e-3, 1e-2]}` for `optax.inject_hyperparams(optax.adam)(learning_rate=1e-3)`.
+
+    Returns:
+        `Trainings`: labels, states and histories of all; `[i]` takes one out, `best()` finds it.
+
+    Raises:
+        TypeError, ValueError: what `fit` refuses; a name that cannot be swept; an empty sweep.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp, optax
+        >>> x = jnp.linspace(-1, 1, 10)[:, None]
+        >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        >>> many = fn.fit_many(fn.Dense(1, 1), fn.SquaredError(), sgd, (x, 3 * x), epochs=20, batch_size=5,
+        ...                    seeds=(0, 1), sweep={"learning_rate": [0.001, 0.1]})
+        >>> many.lanes[many.best("cost")]["learning_rate"]
+        0.1
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
+        raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
+    method = Method(optimizer, batch_size, accumulate)
+    check_optimizer(optimizer)
+    swept = {name: tuple(values) for name, values in (sweep or {}).items()} | {"seed": tuple(map(int, seeds))}
+    if empty := [name for name, values in swept.items() if not values]:
+        raise ValueError(f"fit_many: there are no values for {empty[0]}. Give one or more.")
+    lanes = tuple(dict(zip(swept, values)) for values in product(*swept.values()))
+    penalties = [lane.get("penalty", penalty) for lane in lanes]
+    states = [_state(net, optimizer, lane) for lane in lanes]
+    job = job_of(net, loss, data, validation, metrics, penalties[0], weights, trainable, early_stopping, compute_dtype)
+    if stream.on_host(job.data):
+        raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
+    check(job, method, states[0], epochs)
+    job = job._replace(task=job.task._replace(penalty=_stacked(penalties)))
+    state = _stacked(states)
+    now = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
+    watchers: list[Watcher] = [Line(epochs, loop.names(job))] if progress else []
+    if checkpoint is not None:
+        saver = saver_of(checkpoint, job, method, state)
+        now = saver.resume(now)
+        watchers.append(saver)
+    end, interrupted = in_chunks(partial(_run_many, job, method), now, epochs, watchers)
+    return _trainings(job, method, end, lanes, interrupted)
+
+
+@partial(jax.jit, static_argnums=1)
+def _run_many(job: Job, method: Method, now: Progress, until: Any) -> Progress:
+    def one(penalty: Any, now: Progress) -> Progress:
+        return loop.run(job._replace(task=job.task._replace(penalty=penalty)), method, now, until)
+
+    return jax.vmap(one)(job.task.penalty, now)
+
+
+def _trainings(job: Job, method: Method, end: Progress, lanes: tuple[dict[str, Any], ...], cut: bool) -> Trainings:
+    """The result; a lane that stopped being finite is looked into as `fit` would."""
+    states, reasons = loop.finished(end), []
+    for i, status in enumerate(np.asarray(end.status)):
+        lane, own_penalty = jax.tree.map(itemgetter(i), (end, job.task.penalty))
+        last, reason = why_stopped(job._replace(task=job.task._replace(penalty=own_penalty)), method, lane)
+        reasons.append("Interrupted." if cut and status == RUNNING else reason)
+        if status == NOT_FINITE:
+            states = jax.tree.map(partial(_with_lane, i), states, last)
+    if failed := int((np.asarray(end.status) == NOT_FINITE).sum()):
+        warnings.warn(
+            f"{failed} of {len(lanes)} trainings stopped being finite; `stopped` says where.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return Trainings(lanes, states, loop.history_of(job, end), tuple(reasons), loop.larger_is_better(job))
+
+
+def _with_lane(number: int, lanes: jax.Array, lane: jax.Array) -> jax.Array:
+    return jnp.where(jnp.arange(len(lanes)).reshape(-1, *[1] * lane.ndim) == number, lane, lanes)
+
+
+def _state(net: AnyLayer, optimizer: optax.GradientTransformation, lane: dict[str, Any]) -> TrainState:
+    weights_key, order_key = jax.random.split(jax.random.key(lane["seed"]))
+    state = train_state(optimizer, init(net, weights_key), order_key)
+    chosen = {name: value for name, value in lane.items() if name not in ("seed", "penalty")}
+    return state._replace(opt_state=_with_hyperparams(state.opt_state, chosen)) if chosen else state
+
+
+def _with_hyperparams(opt_state: Any, chosen: dict[str, Any]) -> Any:
+    """The optimiser's state with these numbers, where `optax.inject_hyperparams` keeps them."""
+    there: set[str] = set()
+
+    def changed(part: Any) -> Any:
+        if not hasattr(part, "hyperparams"):
+            return part
+        scheduled = set(getattr(part, "hyperparams_states", ()))
+        there.update(set(part.hyperparams) - scheduled)
+        new = {
+            name: jnp.asarray(chosen[name], jnp.result_type(old)) if name in chosen and name not in scheduled else old
+            for name, old in part.hyperparams.items()
+        }
+        return part._replace(hyperparams=new)
+
+    found = jax.tree.map(changed, opt_state, is_leaf=lambda part: hasattr(part, "hyperparams"))
+    if missing := [name for name in chosen if name not in there]:
+        raise ValueError(
+            f"sweep: {missing[0]!r} cannot be swept; there are {', '.join(['penalty', *sorted(there)])}. A number of "
+            "the optimiser's is there if it was built by optax.inject_hyperparams(optax.adam)(learning_rate=1e-3), "
+            "and not from a schedule."
+        )
+    return found
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one, lanes first."""
+    structures = {str(jax.tree.structure(tree)) for tree in trees}
+    if len(structures) > 1:
+        raise ValueError(f"sweep: penalties must be of one kind, got {' and '.join(sorted(structures))}.")
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
