@@ -1,20 +1,28 @@
 """The stories and the README run as a reader would run them, without a warning, and print the right numbers."""
 
+import gzip
+import importlib.util
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run(*arguments, cwd=ROOT):
+def started(*arguments, cwd=ROOT):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def run(*arguments, cwd=ROOT):
+    done = started(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout
@@ -47,6 +55,119 @@ def test_digits_explains_its_options():
     printed = run(ROOT / "examples" / "digits.py", "--help")
     for option in ("--hidden", "--epochs", "--seed", "--picture"):
         assert option in printed
+
+
+FASHION = ROOT / "examples" / "06_fashion_mnist.py"
+PICTURES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+
+
+def idx_file(values, type_code=0x08):
+    return struct.pack(f">BBBB{values.ndim}I", 0, 0, type_code, values.ndim, *values.shape) + values.tobytes()
+
+
+@pytest.fixture
+def fashion(tmp_path):
+    """A folder like Fashion-MNIST's, with a few noisy pictures; where they are bright tells the kind."""
+    draw = np.random.default_rng(0)
+    for part, m in (("train", 360), ("t10k", 50)):
+        labels = (np.arange(m) % 10).astype(np.uint8)
+        pictures = draw.integers(0, 100, (m, 28, 28), dtype=np.uint8)
+        pictures[np.arange(m), :, 2 * labels] = 255
+        (tmp_path / f"{part}-{PICTURES}").write_bytes(idx_file(pictures))
+        (tmp_path / f"{part}-{LABELS}.gz").write_bytes(gzip.compress(idx_file(labels)))
+    return tmp_path
+
+
+def test_fashion_story(fashion):
+    options = {"examples": 200, "epochs": 12, "batch-size": 20, "learning-rate": 3e-3, "patience": 1}
+    options |= {"data": fashion, "picture": fashion / "curves.png"}
+    printed = run(FASHION, *(f"--{name}={value}" for name, value in options.items()))
+    assert "200 of 300 pictures to learn from, 60 held out, 50 for the test" in printed
+    for method in ("Nothing done", "L2", "Dropout", "Early stopping"):
+        training, held_out, test = re.findall(r"([\d.]+)% ", re.search(rf"^{method}.*%.*%.*", printed, re.M)[0])[-3:]
+        assert min(float(training), float(held_out), float(test)) >= 95, printed
+    assert (fashion / "curves.png").stat().st_size > 10_000
+
+
+def test_fashion_story_says_where_to_get_the_data(tmp_path):
+    done = started(FASHION, "--data", tmp_path)
+    assert done.returncode == 1
+    assert f"There is no train-{PICTURES} or train-{PICTURES}.gz in {tmp_path}." in done.stderr
+    assert "apt install dataset-fashion-mnist" in done.stderr
+    assert "--data" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def idx(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import idx
+
+    return idx
+
+
+def test_idx_files_are_read_plain_and_gzipped(idx, fashion):
+    x, y = idx.load(fashion, "train")
+    assert (x.shape, x.dtype, x.max()) == ((360, 784), np.float32, 1)
+    assert y.tolist() == [i % 10 for i in range(360)]
+    assert (x.reshape(-1, 28, 28)[np.arange(360), :, 2 * y] == 1).all()
+
+
+PLAIN, HEAD = idx_file(np.zeros((3, 28, 28), np.uint8)), 16
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "got an empty file"),
+        (b"<!DOCTYPE html>", "starts with 00 00 08 03, got 3c 21 44 4f"),
+        (idx_file(np.zeros(3, np.uint8)), "3 dimensions, which starts with 00 00 08 03, got 00 00 08 01"),
+        (idx_file(np.zeros((3, 28, 28), np.float32), 0x0D), "got 00 00 0d 03"),
+        (PLAIN[: HEAD - 1], "ends before its 3 sizes do"),
+        (PLAIN[:-1], "3 × 28 × 28 values were announced, which are 2352 bytes, but 2351 follow"),
+        (PLAIN + b"\0", "but 2353 follow"),
+        (gzip.compress(PLAIN)[:-9], "damaged or cut short, cannot be unpacked"),
+        (gzip.compress(PLAIN)[:10] + b"\xff" * 20, "damaged or cut short, cannot be unpacked"),
+        (idx_file(np.zeros((3, 27, 28), np.uint8)), "expected train pictures of 28 × 28 pixels, got 27 × 28"),
+        (PLAIN, "3 train pictures do not go with 360 labels"),
+    ],
+)
+def test_damaged_idx_files_are_refused(idx, fashion, content, message):
+    (fashion / f"train-{PICTURES}").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        idx.load(fashion, "train")
+
+
+def test_labels_out_of_range_are_refused(idx, fashion):
+    (fashion / f"t10k-{LABELS}").write_bytes(idx_file(np.full(50, 10, np.uint8)))
+    with pytest.raises(ValueError, match="expected t10k labels 0 to 9, got 10"):
+        idx.load(fashion, "t10k")
+
+
+def test_sweep_story(tmp_path):
+    sizes = ["--learning-rates", 1e-5, 3e-3, "--l2", 0, 1e-3, 0.3, "--seeds", 2, "--epochs", 15, "--batch-size", 32]
+    printed = run(ROOT / "examples" / "07_sweep.py", *sizes, cwd=tmp_path)
+    assert "12 trainings of Chain(Dense(64, 32, init=HeNormal())" in printed
+    assert re.search(r"The best, number \d+: learning rate 0\.003, L2\(0\.", printed), printed
+    for part in ("Held-out", "Test"):
+        assert float(re.search(rf"{part} accuracy ([\d.]+)%", printed)[1]) >= 93, printed
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    if importlib.util.find_spec("safetensors"):
+        assert "It reads 360 of 360 test pictures as before." in printed
+        assert (tmp_path / "digits.safetensors").stat().st_size > 4 * (64 * 32 + 32 + 32 * 10 + 10)
+    else:
+        assert "The model is not saved. save_model and load_model need safetensors" in printed
+
+
+@pytest.mark.skipif(importlib.util.find_spec("orbax") is None, reason="needs orbax-checkpoint")
+def test_resume_story():
+    printed = run(ROOT / "examples" / "08_resume.py")
+    goes_on = int(re.search(r"goes on after epoch (\d+)", printed)[1])
+    assert 80 <= goes_on < 400, printed
+    assert f"  epoch_{goes_on:08d}\n" in printed
+    assert "  0 of 4810 parameters differ\n  0 of 400 recorded costs differ" in printed, printed
+    assert "holds another training.\n  network\n" in printed
+    assert "now:   Chain(Dense(64, 16), Tanh(), Dense(16, 10))" in printed
 
 
 def test_readme(tmp_path):

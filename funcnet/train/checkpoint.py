@@ -41,7 +41,8 @@ class Checkpoint:
         name: of the run. A folder that holds another run's checkpoints is refused.
 
     Raises:
-        ValueError: negative seconds, or keep below 1.
+        ValueError: negative seconds, keep below 1, or no name of a folder.
+        OSError: the folder cannot be made (when training starts).
         ImportError: Orbax is not installed (when training starts).
 
     Example:
@@ -56,6 +57,8 @@ class Checkpoint:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not str(self.directory):
+            raise ValueError("Checkpoint: directory is empty. Name a folder for this training alone.")
         if self.seconds < 0 or self.keep < 1:
             raise ValueError(f"{self}: seconds must be 0 or more and keep 1 or more.")
 
@@ -74,7 +77,8 @@ class Saver:
         self.column, self.sign = column, -1.0 if larger_is_better else 1.0
         self.folder = Path(wanted.directory).absolute()
         self.values: dict[int, float] = {}  # of the checkpoints on disk: what the best is least in
-        self.last_saved = time.perf_counter()
+        self.last_saved: float | None = None  # the clock starts after the first chunk, which holds the compilation
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self, start: Progress) -> Progress:
         """The newest progress on disk that is whole; `start` if there is none at all."""
@@ -104,7 +108,9 @@ class Saver:
         return start if newest is None else newest
 
     def see(self, now: Progress) -> None:
-        if time.perf_counter() - self.last_saved >= self.wanted.seconds:
+        moment = time.perf_counter()
+        self.last_saved = moment if self.last_saved is None else self.last_saved
+        if moment - self.last_saved >= self.wanted.seconds:
             self._save(now)
 
     def close(self, now: Progress) -> None:

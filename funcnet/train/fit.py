@@ -1,5 +1,6 @@
 """`fit`: a whole training in one compiled loop, in chunks that leave the host its say."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -107,10 +108,14 @@ def fit(
         now = saver.resume(now)
         now = now._replace(status=jnp.where(now.status == NOT_FINITE, RUNNING, now.status))  # try once more
         watchers.append(saver)
+        if progress and int(now.epoch):
+            sys.stderr.write(f"going on from epoch {int(now.epoch)} in {checkpoint.directory}\n")
     run = partial(stream.run_from_host if stream.on_host(job.data) else _run, job, method)
     end, interrupted = in_chunks(run, now, epochs, watchers)
-    last, stopped = why_stopped(job, method, end)
-    if int(end.status) == NOT_FINITE:
+    failed = int(end.status) == NOT_FINITE
+    again = stream.replay_from_host if stream.on_host(job.data) else replay
+    last, stopped = why_stopped(job, end, again(job.task, method, end.state, job.data) if failed else None)
+    if failed:
         warnings.warn(stopped, RuntimeWarning, stacklevel=2)
     elif interrupted:
         stopped = "Interrupted: state and history are those of the last epoch that ended."
@@ -174,7 +179,8 @@ def check(job: Job, method: Method, state: TrainState, epochs: int) -> None:
 
 def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
     """The columns there will be, if each metric gives one number."""
-    x, y, weights = (None if part is None else jax.ShapeDtypeStruct(part.shape, part.dtype) for part in job.data)
+    kind = jax.dtypes.canonicalize_dtype  # of what is still on the host
+    x, y, weights = (None if p is None else jax.ShapeDtypeStruct(p.shape, kind(p.dtype)) for p in job.data)
 
     def row(params: Any, x: Any, y: Any, weights: Any) -> Any:
         output = predict(job.net, params, x) if job.metrics else None
@@ -187,14 +193,16 @@ def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
     return ("cost", *recorded)
 
 
-def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState) -> Saver:
+def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState, swept: Any = None) -> Saver:
     """What saves this training, and refuses to go on with another one's."""
     if not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint: expected Checkpoint(folder), got {checkpoint!r}.")
     shapes = partial(jax.tree.map, lambda leaf: f"{leaf.dtype}{list(leaf.shape)}")
+    numbers = [leaf.tolist() for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim == state.step.ndim]
     description = {
         "network": repr(job.task.net),
         "loss": repr(job.task.loss),
+        "sweep": repr(swept),
         "penalty": repr(job.task.penalty),
         "trainable": repr(job.task.trainable),
         "data": repr(shapes(tuple(job.data))),
@@ -205,6 +213,7 @@ def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState
         "early_stopping": repr(job.early_stopping),
         "params": repr(shapes(state.params)),
         "optimiser's state": repr(shapes(state.opt_state)),
+        "optimiser's numbers": repr(numbers),
         "starting key and step": repr((jax.random.key_data(state.key).tolist(), state.step.tolist())),
     }
     stopping, recorded = job.early_stopping, loop.names(job)
@@ -212,11 +221,10 @@ def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState
     return Saver(checkpoint, description, column, column in loop.larger_is_better(job))
 
 
-def why_stopped(job: Job, method: Method, end: Progress) -> tuple[TrainState, str]:
+def why_stopped(job: Job, end: Progress, replayed: Any) -> tuple[TrainState, str]:
     """The state to give back, and why the training ended before its last epoch, if so."""
     if int(end.status) == NOT_FINITE:
-        again = stream.replay_from_host if stream.on_host(job.data) else replay
-        last, where = first_bad_step(end.state, again(job.task, method, end.state, job.data))
+        last, where = first_bad_step(end.state, replayed)
         return last, f"Stopped in epoch {int(end.epoch) + 1}: {where} The state before that step is returned."
     if int(end.status) == STOPPED_EARLY and job.early_stopping is not None:
         return loop.finished(end), (

@@ -16,6 +16,7 @@ from funcnet.parameters import init
 from funcnet.protocols import AnyLayer, Loss, Penalty, Tree
 from funcnet.train import loop, stream
 from funcnet.train.checkpoint import Checkpoint
+from funcnet.train.epoch import replay
 from funcnet.train.fit import Pair, check, job_of, saver_of, why_stopped
 from funcnet.train.loop import NOT_FINITE, RUNNING, Job, Progress
 from funcnet.train.metrics import Metric
@@ -90,22 +91,21 @@ def fit_many(
         raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
     method = Method(optimizer, batch_size, accumulate)
     check_optimizer(optimizer)
-    swept = {name: tuple(values) for name, values in (sweep or {}).items()} | {"seed": tuple(map(int, seeds))}
-    if empty := [name for name, values in swept.items() if not values]:
-        raise ValueError(f"fit_many: there are no values for {empty[0]}. Give one or more.")
+    swept = _swept(sweep or {}, seeds)
+    if penalty is not None and "penalty" in swept:
+        raise ValueError("fit_many: penalty is both given and swept. Leave one out.")
     lanes = tuple(dict(zip(swept, values)) for values in product(*swept.values()))
     penalties = [lane.get("penalty", penalty) for lane in lanes]
-    states = [_state(net, optimizer, lane) for lane in lanes]
+    state = _states(net, optimizer, lanes)
     job = job_of(net, loss, data, validation, metrics, penalties[0], weights, trainable, early_stopping, compute_dtype)
     if stream.on_host(job.data):
         raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
-    check(job, method, states[0], epochs)
+    check(job, method, jax.tree.map(itemgetter(0), state), epochs)
     job = job._replace(task=job.task._replace(penalty=_stacked(penalties)))
-    state = _stacked(states)
     now = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
     watchers: list[Watcher] = [Line(epochs, loop.names(job))] if progress else []
     if checkpoint is not None:
-        saver = saver_of(checkpoint, job, method, state)
+        saver = saver_of(checkpoint, job, method, state, swept)
         now = saver.resume(now)
         watchers.append(saver)
     end, interrupted = in_chunks(partial(_run_many, job, method), now, epochs, watchers)
@@ -120,32 +120,61 @@ def _run_many(job: Job, method: Method, now: Progress, until: Any) -> Progress:
     return jax.vmap(one)(job.task.penalty, now)
 
 
+@partial(jax.jit, static_argnums=1)
+def _replay_many(job: Job, method: Method, state: TrainState) -> Any:
+    """All lanes once more: one alone would be rounded otherwise, and might not go wrong again."""
+
+    def one(penalty: Any, state: TrainState) -> Any:
+        return replay(job.task._replace(penalty=penalty), method, state, job.data)
+
+    return jax.vmap(one)(job.task.penalty, state)
+
+
 def _trainings(job: Job, method: Method, end: Progress, lanes: tuple[dict[str, Any], ...], cut: bool) -> Trainings:
     """The result; a lane that stopped being finite is looked into as `fit` would."""
-    states, reasons = loop.finished(end), []
-    for i, status in enumerate(np.asarray(end.status)):
-        lane, own_penalty = jax.tree.map(itemgetter(i), (end, job.task.penalty))
-        last, reason = why_stopped(job._replace(task=job.task._replace(penalty=own_penalty)), method, lane)
-        reasons.append("Interrupted." if cut and status == RUNNING else reason)
-        if status == NOT_FINITE:
-            states = jax.tree.map(partial(_with_lane, i), states, last)
-    if failed := int((np.asarray(end.status) == NOT_FINITE).sum()):
+    states, reasons = loop.finished(end), ["Interrupted." if cut else ""] * len(lanes)
+    failed = np.asarray(end.status) == NOT_FINITE
+    replayed = _replay_many(job, method, end.state) if failed.any() else None
+    for i in np.flatnonzero(np.asarray(end.status) != RUNNING):
+        lane, own = jax.tree.map(itemgetter(i), (end, replayed))
+        last, reasons[i] = why_stopped(job, lane, own)
+        if failed[i]:
+            states = jax.tree.map(partial(_with_lane, int(i)), states, last)
+    if failed.any():
         warnings.warn(
-            f"{failed} of {len(lanes)} trainings stopped being finite; `stopped` says where.",
+            f"{failed.sum()} of {len(lanes)} trainings stopped being finite; `stopped` says where.",
             RuntimeWarning,
             stacklevel=3,
         )
-    return Trainings(lanes, states, loop.history_of(job, end), tuple(reasons), loop.larger_is_better(job))
+    history, larger = loop.history_of(job, end), loop.larger_is_better(job)
+    return Trainings(lanes, states, history, tuple(reasons), tuple(failed.tolist()), larger)
 
 
 def _with_lane(number: int, lanes: jax.Array, lane: jax.Array) -> jax.Array:
     return jnp.where(jnp.arange(len(lanes)).reshape(-1, *[1] * lane.ndim) == number, lane, lanes)
 
 
-def _state(net: AnyLayer, optimizer: optax.GradientTransformation, lane: dict[str, Any]) -> TrainState:
-    weights_key, order_key = jax.random.split(jax.random.key(lane["seed"]))
-    state = train_state(optimizer, init(net, weights_key), order_key)
-    chosen = {name: value for name, value in lane.items() if name not in ("seed", "penalty")}
+def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str, tuple[Any, ...]]:
+    """What is varied, by name; numbers as Python's, so that they print alike wherever they come from."""
+    if "seed" in sweep:
+        raise ValueError("sweep: seeds are not swept but handed in: seeds=(0, 1, 2).")
+    swept = {}
+    for name, values in {**sweep, "seed": seeds}.items():
+        if not np.iterable(values):
+            raise TypeError(f"fit_many: expected several values for {name}, such as [{values}], got {values!r}.")
+        swept[name] = tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
+        if not swept[name]:
+            raise ValueError(f"fit_many: there are no values for {name}. Give one or more.")
+    return swept | {"seed": tuple(map(int, swept["seed"]))}
+
+
+def _states(net: AnyLayer, optimizer: optax.GradientTransformation, lanes: Sequence[dict[str, Any]]) -> TrainState:
+    def start(key: jax.Array) -> TrainState:
+        weights_key, order_key = jax.random.split(key)
+        return train_state(optimizer, init(net, weights_key), order_key)
+
+    state = jax.vmap(start)(jnp.stack([jax.random.key(lane["seed"]) for lane in lanes]))
+    chosen = {name: [lane[name] for lane in lanes] for name in lanes[0] if name not in ("seed", "penalty")}
     return state._replace(opt_state=_with_hyperparams(state.opt_state, chosen)) if chosen else state
 
 
@@ -176,7 +205,7 @@ def _with_hyperparams(opt_state: Any, chosen: dict[str, Any]) -> Any:
 
 def _stacked(trees: Sequence[Any]) -> Any:
     """Trees of one structure as one, lanes first."""
-    structures = {str(jax.tree.structure(tree)) for tree in trees}
-    if len(structures) > 1:
-        raise ValueError(f"sweep: penalties must be of one kind, got {' and '.join(sorted(structures))}.")
+    if len({jax.tree.structure(tree) for tree in trees}) > 1:
+        kinds = ", ".join(dict.fromkeys(repr(tree) for tree in trees))
+        raise ValueError(f"sweep: penalties must be of one kind, got {kinds}. For none use a strength of 0.")
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)

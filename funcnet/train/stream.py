@@ -35,7 +35,7 @@ def run_from_host(job: Job, method: Method, now: Progress, until: int) -> Progre
     """`loop.run` over data that stays on the host."""
     task, data = job.task, job.data
     there = job._replace(
-        data=Data(None, jnp.asarray(data.y), None if data.weights is None else jnp.asarray(data.weights))
+        data=jax.tree.map(jnp.asarray, data._replace(x=None)) if job.metrics else Data(None, None, None)
     )
     while int(now.epoch) < until and int(now.status) == RUNNING:
         order = _order(now.state.key, len(data.x), method.batch_size)

@@ -19,6 +19,7 @@ class Trainings:
         states: a `TrainState` with lanes first in every array: ready for `jax.vmap`.
         history: a `History` with lanes first in every column.
         stopped: for each, why it ended before its last epoch; "" if it did not.
+        failed: for each, whether it ended since something stopped being finite.
         larger_is_better: the columns of which the largest value is the best.
     """
 
@@ -26,12 +27,15 @@ class Trainings:
     states: TrainState
     history: History
     stopped: tuple[str, ...]
+    failed: tuple[bool, ...]
     larger_is_better: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.lanes)
 
     def __getitem__(self, lane: int) -> tuple[TrainState, History]:
+        if not isinstance(lane, (int, np.integer)):
+            raise TypeError(f"trainings: expected the number of one, got {lane!r}. For a column use values({lane!r}).")
         if not -len(self) <= lane < len(self):
             raise IndexError(f"trainings: there are {len(self)}, got number {lane}.")
         state, history = jax.tree.map(lambda leaf: leaf[lane], (self.states, self.history))
@@ -40,13 +44,13 @@ class Trainings:
     def values(self, column: str | None = None) -> np.ndarray:
         """(lanes,): a column, in the epoch whose parameters were given back.
 
-        That is the best with early stopping, else the last; NaN for a training without an epoch.
+        That is the best with early stopping, else the last; NaN for a training that failed or had no epoch.
         Without a name the column is the validation cost, or the cost if there is none.
         """
         name = self._column(column)
         epochs = np.where(self.history.best_epoch, self.history.best_epoch, self.history.epochs)
-        found = np.take_along_axis(np.asarray(self.history.columns[name]), np.maximum(epochs - 1, 0)[:, None], 1)[:, 0]
-        return np.where(epochs > 0, found, np.nan)
+        after = np.pad(np.asarray(self.history.columns[name]), ((0, 0), (1, 0)), constant_values=np.nan)
+        return np.where(self.failed, np.nan, np.take_along_axis(after, epochs[:, None], 1)[:, 0])
 
     def best(self, column: str | None = None) -> int:
         """The number of the training with the best such value."""
@@ -67,7 +71,7 @@ class Trainings:
             NaN where every training failed.
 
         Raises:
-            ValueError: a name that is not in `lanes`; nothing was swept.
+            ValueError: a name that is not in `lanes`; rows and columns are the same, or nothing but seeds was varied.
         """
         swept = {name: list(dict.fromkeys(_label(lane[name]) for lane in self.lanes)) for name in self.lanes[0]}
         several = [name for name, labels in swept.items() if len(labels) > 1]
@@ -78,6 +82,11 @@ class Trainings:
                 raise ValueError(
                     f"trainings: {name!r} is not among what was varied: {', '.join(several) or 'nothing'}."
                 )
+        if rows == columns:
+            raise ValueError(
+                f"trainings: a table needs two different quantities, and {', '.join(several) or 'nothing'} was varied. "
+                "`values` gives a number for each training."
+            )
         means = np.full((len(swept[rows]), len(swept[columns])), np.nan)
         values = self.values(column)
         for i, row in enumerate(swept[rows]):
@@ -90,7 +99,7 @@ class Trainings:
     def plot(
         self, column: str | None = None, rows: str | None = None, columns: str | None = None, ax: Any = None
     ) -> Any:
-        """Draw `grid` as a heat map, every value written in its field.
+        """Draw `grid` as a heat map: every mean written in its field, the best framed.
 
         Args:
             column, rows, columns: as for `grid`.
@@ -101,33 +110,48 @@ class Trainings:
 
         Raises:
             ImportError: matplotlib is not installed.
+            ValueError: no training has a value to draw.
         """
+        self.best(column)  # refuses where there is nothing to draw
         (row_name, row_labels), (column_name, column_labels), means = self.grid(column, rows, columns)
-        ax = axes_of(ax, "Trainings.plot")
+        own, ax = ax is None, axes_of(ax, "Trainings.plot")
+        if own:  # room for a number in every field
+            ax.figure.set_size_inches(max(6.4, 2.4 + 0.7 * len(column_labels)), max(4.8, 1.2 + 0.4 * len(row_labels)))
         name = self._column(column)
-        image = ax.imshow(means, cmap="viridis" if name in self.larger_is_better else "viridis_r", aspect="auto")
+        larger = name in self.larger_is_better
+        image = ax.imshow(means, cmap="viridis" if larger else "viridis_r", aspect="auto")
         middle = np.nanmean([np.nanmin(means), np.nanmax(means)])
-        dark = means < middle if name in self.larger_is_better else means > middle
-        for (i, j), value in np.ndenumerate(means):
-            ax.text(j, i, f"{value:.4g}", ha="center", va="center", color="white" if dark[i, j] else "black")
-        ax.set_xticks(range(len(column_labels)), column_labels)
+        texts = ["failed" if np.isnan(value) else f"{value:#.4g}".rstrip(".") for value in means.flat]
+        best = texts[np.nanargmax(means) if larger else np.nanargmin(means)]
+        for number, (value, text) in enumerate(zip(means.flat, texts)):
+            color = "white" if (value < middle if larger else value > middle) else "black"
+            frame = {"boxstyle": "round", "fill": False, "linewidth": 1.5, "edgecolor": color}
+            i, j = divmod(number, len(column_labels))
+            ax.text(j, i, text, ha="center", va="center", color=color, bbox=frame if text == best else None)
+        slanted = {"rotation": 30, "ha": "right"} if max(map(len, column_labels)) > 10 else {}
+        ax.set_xticks(range(len(column_labels)), column_labels, **slanted)
         ax.set_yticks(range(len(row_labels)), row_labels)
         ax.set(xlabel=column_name.replace("_", " "), ylabel=row_name.replace("_", " "))
-        ax.figure.colorbar(image, ax=ax, label=name.replace("_", " "))
+        each, some = len(self) // means.size, "up to " if np.isnan(self.values(name)).any() else ""
+        of = f", mean of {some}{each}" if each > 1 else ""
+        ax.figure.colorbar(image, ax=ax, label=name.replace("_", " ") + of)
         return ax
 
     def __repr__(self) -> str:
-        """The trainings in a table, the best first."""
-        column, values = self._column(None), self.values()
-        order = np.argsort(-values if column in self.larger_is_better else values)
+        return self.table()
+
+    def table(self, column: str | None = None, rows: int = 20) -> str:
+        """The trainings in a table, those best by a column first (as `values` has it), `rows` of them."""
+        values = self.values(column)
+        order = np.argsort(-values if self._column(column) in self.larger_is_better else values)
         names = [*self.lanes[0], *self.history.names]
         table = [["lane", *names]]
-        for lane in order[:20]:
+        for lane in order[:rows]:
             numbers = [f"{self.values(name)[lane]:.5g}" for name in self.history.names]
             table.append([str(lane), *(_label(value) for value in self.lanes[lane].values()), *numbers])
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table]
-        return "\n".join(lines + ([f"  ... {len(self) - 20} more"] if len(self) > 20 else []))
+        return "\n".join(lines + ([f"  ... {len(self) - rows} more"] if len(self) > rows else []))
 
     def _column(self, column: str | None) -> str:
         names = self.history.names
@@ -138,4 +162,4 @@ class Trainings:
 
 
 def _label(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
