@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 from table import disagreement, params_of, random
 
 import funcnet as fn
-from funcnet.train.epoch import order_of
+from funcnet.train.epoch import order_of, permutation
 
 NET = fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dropout(0.3), fn.Dense(4, 2))
 PLAIN = fn.mlp((3, 4, 2))
@@ -32,6 +33,7 @@ def epoch(state, net=PLAIN, optimizer=ADAM, data=(X, Y), batch_size=4, **options
     return fn.train_epoch(net, LOSS, optimizer, state, data, batch_size=batch_size, **options)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("weights", [None, np.arange(10.0)], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("penalty", [None, fn.L2(0.1)], ids=["plain", "penalised"])
 def test_an_epoch_is_the_loop_written_out_with_a_smaller_last_batch(weights, penalty):
@@ -55,6 +57,7 @@ def test_an_epoch_is_the_loop_written_out_with_a_smaller_last_batch(weights, pen
     assert int(found.step) == 3
 
 
+@pytest.mark.fast
 def test_every_example_counts_once_in_the_cost():
     still = optax.sgd(0.0)
     for batch_size in (1, 3, 4, 10):
@@ -62,6 +65,7 @@ def test_every_example_counts_once_in_the_cost():
         assert np.isclose(metrics["cost"], fn.cost(PLAIN, LOSS, params_of(PLAIN), X, Y), rtol=1e-14)
 
 
+@pytest.mark.fast
 def test_the_same_state_gives_the_same_bits_and_another_key_another_order():
     first, again, other = epoch(start())[0], epoch(start())[0], epoch(start(seed=1))[0]
     assert disagreement(first.params, again.params) == 0
@@ -70,12 +74,20 @@ def test_the_same_state_gives_the_same_bits_and_another_key_another_order():
     assert not (jax.random.key_data(first.key) == jax.random.key_data(second.key)).all()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("weights", [None, np.arange(10.0)], ids=["unweighted", "weighted"])
 def test_parts_of_a_batch_make_the_update_of_the_whole_dropout_included(weights):
     whole, cost = epoch(start(NET), NET, weights=weights, penalty=fn.L2(0.1))
     parts, same = epoch(start(NET), NET, weights=weights, penalty=fn.L2(0.1), accumulate=2)
     assert disagreement(parts.params, whole.params) <= 1e-12
     assert disagreement(same, cost) <= 1e-12
+
+
+@pytest.mark.fast
+def test_an_example_draws_the_same_in_a_batch_of_any_size():
+    still = optax.sgd(0.0)
+    costs = [epoch(start(NET, still), NET, still, batch_size=size)[1]["cost"] for size in (3, 4, 10)]
+    assert np.allclose(costs, costs[0], rtol=1e-14)
 
 
 def test_dropout_is_at_work():
@@ -85,6 +97,7 @@ def test_dropout_is_at_work():
     assert not np.isclose(metrics["cost"], fn.cost(net, LOSS, params_of(net), X, Y), rtol=1e-6)
 
 
+@pytest.mark.fast
 def test_what_is_not_trainable_stays():
     optimizer = optax.adamw(1e-2, weight_decay=0.1)
     state = start(optimizer=optimizer)
@@ -144,12 +157,103 @@ def test_bfloat16_parameters_keep_their_type():
         assert metrics["cost"].dtype == jnp.float32
 
 
+def in_float32(*trees):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trees)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_compute_type_is_a_network_cast_by_hand(accumulate):
+    """Forward and backward in bfloat16; parameters, gradients and the optimiser's state as they were, in float32."""
+    params, x, y = in_float32(params_of(PLAIN), X, Y)
+    step = optax.sgd(1.0, momentum=0.9)  # whose trace holds the gradient
+    state = fn.train_state(step, params, jax.random.key(0))
+    options = {"optimizer": step, "data": (x, y), "batch_size": 10, "accumulate": accumulate}
+    found, metrics = epoch(state, compute_dtype="bfloat16", **options)
+    same, _ = epoch(state, compute_dtype=jnp.bfloat16, **options)
+    assert disagreement(found.params, same.params) == 0
+    for leaf in jax.tree.leaves((found.params, found.opt_state)):
+        assert leaf.dtype == jnp.float32
+    assert metrics["cost"].dtype == jnp.float32
+
+    def dot(a, b):
+        return jax.lax.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+    def narrow(a):
+        return a.astype(jnp.bfloat16).astype(jnp.float32)
+
+    first, last = params[0], params[2]
+    a = narrow(jnp.tanh(narrow(narrow(dot(x, first["w"])) + narrow(first["b"])[None])))
+    output = narrow(narrow(dot(a, last["w"])) + narrow(last["b"])[None])
+    delta = narrow(output - y)
+    below = narrow(narrow(dot(delta, last["w"].T)) * narrow(1 - narrow(a * a)))
+    expected = (
+        {"w": dot(x.T, below) / 10, "b": below.sum(0) / 10},
+        (),
+        {"w": dot(a.T, delta) / 10, "b": delta.sum(0) / 10},
+    )
+    grads = found.opt_state[0].trace
+    assert disagreement(grads, expected) <= 2e-3
+    assert np.isclose(metrics["cost"], 0.5 * ((output - y) ** 2).sum() / 10, rtol=1e-6)
+    _, exact = fn.value_and_grad(PLAIN, LOSS, params, x, y)
+    assert 1e-4 < disagreement(grads, exact) < 3e-2
+    rounded = jax.tree.map(lambda g: g.astype(jnp.bfloat16).astype(jnp.float32), grads)
+    assert disagreement(grads, rounded) > 1e-4
+
+
+def test_a_training_in_bfloat16_learns_as_in_float32():
+    params, x, y = in_float32(params_of(PLAIN), X, Y)
+    state = fn.train_state(ADAM, params, jax.random.key(0))
+    costs = []
+    for dtype in (None, "bfloat16"):
+        _, history = fn.fit(PLAIN, LOSS, ADAM, state, (x, y), epochs=40, batch_size=4, compute_dtype=dtype)
+        costs.append(history["cost"])
+    assert costs[0][-1] < 0.7 * costs[0][0]
+    assert np.allclose(*costs, rtol=0.03)
+    assert not np.array_equal(*costs)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("positions", [(), (3,)], ids=str)
+def test_class_weights_are_those_of_scikit_learn(positions):
+    y = np.random.default_rng(0).choice(4, size=(60, *positions), p=[0.6, 0.2, 0.15, 0.05])
+    each = compute_class_weight("balanced", classes=np.arange(4), y=y.ravel())
+    found = fn.class_weights(jnp.asarray(y))
+    assert np.allclose(found, each[y], rtol=1e-14)
+    assert np.isclose(found.sum(), y.size, rtol=1e-13)
+    chosen = jnp.array([1.0, 2.0, 0.0, 5.0])
+    assert np.array_equal(fn.class_weights(y, chosen), np.asarray(chosen)[y])
+
+
+def test_class_weights_train_as_if_the_rare_were_there_more_often():
+    y = jnp.array([0, 0, 0, 1])
+    repeated = jnp.array([0, 1, 2, 3, 3, 3])
+    net, loss = fn.mlp((3, 4, 2)), fn.CrossEntropy()
+    for_one = fn.value_and_grad(net, loss, params_of(net), X[:4], y, weights=fn.class_weights(y))
+    for_all = fn.value_and_grad(net, loss, params_of(net), X[repeated], y[repeated])
+    assert disagreement(for_one, for_all) <= 1e-12
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "fragments"),
     [
         (lambda: epoch(start(), batch_size=0), ValueError, ["batch_size", "1 to 10", "0"]),
         (lambda: epoch(start(), batch_size=-1), ValueError, ["batch_size", "-1"]),
         (lambda: epoch(start(), batch_size=11), ValueError, ["1 to 10", "batch_size=10"]),
+        (
+            lambda: epoch(start(), compute_dtype="float16"),
+            ValueError,
+            ["compute_dtype", "'bfloat16' or None", "float16"],
+        ),
+        (lambda: epoch(start(), compute_dtype=jnp.float32), ValueError, ["compute_dtype", "float32", "cast both"]),
+        (lambda: epoch(start(), compute_dtype="int8"), ValueError, ["compute_dtype", "int8"]),
+        (lambda: epoch(start(), compute_dtype="half a float"), ValueError, ["compute_dtype", "'half a float'"]),
+        (lambda: epoch(start(), compute_dtype=16), ValueError, ["compute_dtype", "16"]),
+        (lambda: fn.class_weights(jnp.array([0.0, 1.0])), TypeError, ["integer classes", "float64"]),
+        (lambda: fn.class_weights(jnp.array([0, 2])), ValueError, ["class 1 has no example", "0 … C-1"]),
+        (lambda: fn.class_weights(jnp.array([0, -1])), ValueError, ["0 … C-1", "-1"]),
+        (lambda: fn.class_weights(jnp.array([], int)), ValueError, ["0 … C-1", "none"]),
+        (lambda: fn.class_weights(jnp.array([0, 3]), jnp.ones(3)), ValueError, ["(3,)", "0 … 3"]),
         (lambda: epoch(start(), batch_size=2.0), ValueError, ["batch_size", "2.0"]),
         (lambda: epoch(start(), accumulate=3), ValueError, ["accumulate", "divisor of batch_size=4", "3"]),
         (lambda: epoch(start(), optimizer=0.1), TypeError, ["optimizer", "optax.adam(1e-3)", "0.1"]),
@@ -166,3 +270,18 @@ def test_bad_input(call, kind, fragments):
         call()
     for fragment in fragments:
         assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize("m", [1, 2, 7, 1000, 70_000])
+def test_an_order_holds_every_row_once(m):
+    assert np.array_equal(np.sort(permutation(jax.random.key(m), m)), np.arange(m))
+
+
+def test_all_orders_are_equally_frequent_and_every_row_comes_everywhere():
+    keys = jax.random.split(jax.random.key(0), 12_000)
+    found = np.asarray(jax.vmap(lambda key: permutation(key, 4))(keys))
+    counts = np.unique(found @ [1000, 100, 10, 1], return_counts=True)[1]
+    assert len(counts) == 24
+    assert ((counts - 500) ** 2 / 500).sum() < 49.7  # chi-square, 23 degrees of freedom: beyond it 1 in 1000
+    places = np.mean([np.asarray(permutation(key, 5000)) for key in keys[:200]], axis=0)
+    assert np.abs(places - 2499.5).max() < 5 * 5000 / np.sqrt(12 * 200)

@@ -136,9 +136,24 @@ def order_of(key: jax.Array, m: int, batch_size: int) -> Order:
     """A new random order of m rows in batches, from the state's key."""
     next_key, order_key, draw_key = jax.random.split(key, 3)
     steps = -(-m // batch_size)
-    rows = jnp.concatenate([jax.random.permutation(order_key, m), jnp.zeros(steps * batch_size - m, int)])
+    rows = jnp.concatenate([permutation(order_key, m), jnp.zeros(steps * batch_size - m, jnp.int32)])
     counted = (jnp.arange(rows.size) < m).reshape(steps, batch_size) if m % batch_size else None
     return Order(rows.reshape(steps, batch_size), counted, draw_key, next_key)
+
+
+def permutation(key: jax.Array, m: int) -> jax.Array:
+    """The numbers 0 … m-1 in random order, several times faster on CPUs than `jax.random.permutation`.
+
+    Random bits and a row's place share one 32-bit number, so that each round sorts numbers alone and
+    not pairs. Rounds go on until there are 2 log₂ m random bits for each row, so that hardly two rows tie.
+    """
+    bits = max(1, (m - 1).bit_length())
+    places = jnp.arange(m, dtype=jnp.uint32)
+    order = places
+    for own in jax.random.split(key, -(-2 * bits // (32 - bits))):
+        drawn = jax.random.bits(own, (m,), jnp.uint32) << jnp.uint32(bits)
+        order = order[jax.lax.sort(drawn | places) & jnp.uint32(2**bits - 1)]
+    return order.astype(jnp.int32)
 
 
 def batches(order: Order, data: Data = Data(None, None, None)) -> Batch:
