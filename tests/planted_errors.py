@@ -17,11 +17,15 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp", "check"]
+TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
 PEN, BACK, ARG = "penalties.py", "backprop.py", "arguments.py"
 PREC, RED = "precision.py", "reduction.py"
+EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
+MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
+METRIC, CAST, FILE = "train/metrics.py", "layers/cast.py", "model_file.py"
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -83,6 +87,53 @@ ERRORS = [
     ("0·∞ when all is masked", ARG, "jnp.where(flat.any(), rows[jnp.argmax(flat)]", "jnp.where(True, rows[jnp.argmax(flat)]"),
     ("sums of products held in bfloat16", PREC, "jnp.float64 if dtype == jnp.float64 else jnp.float32", "dtype"),
     ("cost's own rule forgets what comes from above", "custom_vjp.py", "lambda g: g * jnp.asarray(scale, g.dtype)", "lambda g: g"),
+    ("what fills up the last batch counts", UPDATE, "return counted.astype(", "return jnp.ones_like(counted).astype("),
+    ("what fills up a weighted batch counts", UPDATE, "weights * counted.astype", "weights * (counted | True).astype"),
+    ("parts of a batch divided once more", UPDATE, "whole / jnp.where(mass == 0, 1, mass)", "whole / parts / jnp.where(mass == 0, 1, mass)"),
+    ("parts of a batch without the penalty's gradient", UPDATE, "g + more.astype(g.dtype)", "g + 0 * more.astype(g.dtype)"),
+    ("what is not trainable is moved by the optimiser", UPDATE, "params, _kept(task.trainable, updates)", "params, updates"),
+    ("an example draws by its place in the batch", UPDATE, "draw_key))(batch.rows)", "draw_key))(jnp.arange(len(batch.rows)))"),
+    ("an epoch's cost the mean of its batches'", EPOCH, "(values * masses).sum() / jnp.where(whole == 0, 1, whole)", "values.mean()"),
+    ("the key not advanced", EPOCH, "order.next_key), {", "state.key), {"),
+    ("one draw of dropout for all epochs", EPOCH, "return Order(rows.reshape(steps, batch_size), counted, draw_key", "return Order(rows.reshape(steps, batch_size), counted, jax.random.key(0)"),
+    ("the same order in every epoch", EPOCH, "[permutation(order_key, m)", "[permutation(jax.random.key(0), m)"),
+    ("a row drawn twice", EPOCH, "& jnp.uint32(2**bits - 1)", "& jnp.uint32(2**bits - 2)"),
+    ("epochs counted as steps", EPOCH, "state.step + len(values)", "state.step + 1"),
+    ("the state that is not finite given back", EPOCH, "jnp.where(good, a, b), now, before", "jnp.where(good, a, a), now, before"),
+    ("the step before the bad one named", EPOCH, "at step {first + 1} of", "at step {first} of"),
+    ("gradient and parameter mixed up in the message", EPOCH, "\"the cost\", *(f\"the gradient of {n}\" for n in names), *(f\"the new value of {n}\"", "\"the cost\", *(f\"the new value of {n}\" for n in names), *(f\"the gradient of {n}\""),
+    ("early stopping gives back the last", LOOP, "end.state._replace(params=end.best)", "end.state"),
+    ("early stopping: the sign of the minimum change", LOOP, "now.best_value - stopping.min_change", "now.best_value + stopping.min_change"),
+    ("early stopping: smaller taken for better", LOOP, "sign = -1 if", "sign = 1 if"),
+    ("early stopping: an epoch late", LOOP, "waited >= stopping.patience", "waited > stopping.patience"),
+    ("an epoch that was not finite recorded", LOOP, "return jax.tree.map(partial(jnp.where, finite), then, failed)", "return then"),
+    ("validation cost of the training data", LOOP, "x, y, _ = job.validation", "x, y, _ = job.data"),
+    ("validation cost with the penalty", LOOP, "cost(job.net, job.task.loss, params, x, y)", "cost(job.net, job.task.loss, params, x, y, penalty=job.task.penalty)"),
+    ("metrics without weights", LOOP, "m.value(output, job.data.y, job.data.weights)", "m.value(output, job.data.y, None)"),
+    ("R²: the mean of y forgotten", METRIC, "centred = y - (share * y)", "centred = y - 0 * (share * y)"),
+    ("F1: only what was read", METRIC, "share * (read + true)", "share * (read + read)"),
+    ("classes balanced by their square", "train/class_weights.py", "classes.size / (len(counts) * counts)", "classes.size / (len(counts) * counts**2)"),
+    ("the compute type ignored", CAST, "return Cast(net, name)", "return net"),
+    ("lanes: a penalty that is not swept", MANY, "lane.get(\"penalty\", penalty) for lane", "lanes[0].get(\"penalty\", penalty) for lane"),
+    ("lanes: a rate that is not swept", MANY, "[lane[name] for lane in lanes] for name", "[lanes[0][name] for lane in lanes] for name"),
+    ("lanes: one seed for all", MANY, "jax.random.key(lane[\"seed\"])", "jax.random.key(lanes[0][\"seed\"])"),
+    ("lanes: the failed one's state put everywhere", MANY, "* lane.ndim) == number, lane, lanes)", "* lane.ndim) >= 0, lane, lanes)"),
+    ("lanes: the worst is the best", LANES, "np.nanargmax(values) if", "np.nanargmin(values) if"),
+    ("lanes: the value of the last epoch", LANES, "self.history.best_epoch, self.history.best_epoch, self.history.epochs)", "self.history.best_epoch, self.history.epochs, self.history.epochs)"),
+    ("pieces in reverse", STREAM, "range(0, len(rows), steps))", "range(0, len(rows), steps)[::-1])"),
+    ("a piece's rows by their place", STREAM, "np.asarray(part[own])", "np.asarray(part[own * 0 + np.arange(own.size).reshape(own.shape)])"),
+    ("the targets whole on the device", STREAM, "if job.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
+    ("checkpoint: the key is not restored", SAVE, "return jax.random.wrap_key_data(", "return leaf  # "),
+    ("checkpoint: the columns are not restored", SAVE, "return leaf.at[..., : saved.shape[-1]].set(saved)", "return leaf"),
+    ("checkpoint: the checksum is not compared", SAVE, "if _checksum(leaves, about) != checksum", "if False"),
+    ("checkpoint: a checksum of names alone", SAVE, "found.update(np.ascontiguousarray(leaves[name]).tobytes())", "pass"),
+    ("checkpoint: the best is not kept", SAVE, "if old != best:", "if True:"),
+    ("checkpoint: the worst is kept", SAVE, "column, -1.0 if larger_is_better", "column, 1.0 if larger_is_better"),
+    ("checkpoint: the oldest is taken", SAVE, "sorted(_epochs(self.folder), reverse=True)", "sorted(_epochs(self.folder))"),
+    ("checkpoint: another training is taken up", SAVE, "        if different:", "        if False:"),
+    ("checkpoint: a column's value of the epoch before", SAVE, "[:, reached(now) - 1]", "[:, reached(now) - 2]"),
+    ("model file: the checksum is not compared", FILE, "if about.get(\"sha256\") != _checksum(arrays, about.get(\"net\", \"\"))", "if False"),
+    ("model file: written in its place", FILE, "open(beside, \"xb\")", "open(path, \"wb\")"),
 ]  # fmt: skip
 
 
@@ -100,7 +151,10 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
             if old not in text:
                 raise SystemExit(f"{what}: {file} no longer holds {old!r}. Bring the row up to date.")
             path.write_text(text.replace(old, new))
-        files = [f"tests/test_{name}.py" for name in ORDER]
+        file = ERRORS[number][1] if number >= 0 else ""
+        training = file.startswith("train/") or file in (CAST, FILE)
+        rooms = TRAINING if training else ORDER if file else ORDER + TRAINING
+        files = [f"tests/test_{name}.py" for name in rooms]
         command = [
             sys.executable,
             "-m",

@@ -1,8 +1,11 @@
 """Whole trainings: the same as epochs one by one, early stopping, what goes wrong, what is recorded."""
 
 import csv
+import hashlib
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 
@@ -36,6 +39,7 @@ def fit(optimizer=ADAM, epochs=12, batch_size=8, data=DATA, net=NET, **options):
     return fn.fit(net, LOSS, optimizer, start(optimizer, net), data, epochs=epochs, batch_size=batch_size, **options)
 
 
+@pytest.mark.fast
 def test_a_fit_is_its_epochs_one_by_one_and_records_what_they_were():
     metrics = (fn.Accuracy(), fn.F1())
     found, history = fit(validation=HELD, metrics=metrics)
@@ -55,6 +59,7 @@ def test_a_fit_is_its_epochs_one_by_one_and_records_what_they_were():
     assert history.stopped == ""
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("monitor", "larger"), [("validation_cost", False), ("validation_accuracy", True), ("cost", False)]
 )
@@ -71,6 +76,7 @@ def test_early_stopping_gives_back_the_best_parameters_and_says_which(monitor, l
         assert "best" in repr(history)
 
 
+@pytest.mark.fast
 def test_a_change_below_the_minimum_is_no_improvement():
     _, history = fit(epochs=50, early_stopping=fn.EarlyStopping("cost", patience=2, min_change=10.0))
     assert int(history.epochs) == 3
@@ -94,6 +100,7 @@ def test_inside_jit_and_vmap_it_is_the_same_training():
     assert "stacked" in repr(stacked)
 
 
+@pytest.mark.fast
 def test_a_step_that_is_not_finite_is_named_and_the_state_before_it_returned():
     wild = optax.chain(optax.sgd(1e308), optax.scale(1e9))
     with pytest.warns(RuntimeWarning, match=r"epoch 1: at step \d+ of 4 .* is not finite"):
@@ -171,6 +178,7 @@ def test_history_as_a_file_and_a_picture(tmp_path):
         history["loss"]
 
 
+@pytest.mark.fast
 def test_metrics_are_those_of_scikit_learn():
     output = random(3, 40, 4)
     y, weights = np.random.default_rng(4).integers(0, 4, 40), np.random.default_rng(5).uniform(size=40)
@@ -201,6 +209,103 @@ def test_metrics_over_positions_and_of_probabilities():
     assert fn.Accuracy().value(output, jax.nn.one_hot(y, 4), None) == share
     first = jnp.zeros((5, 6)).at[0].set(1)
     assert np.isclose(fn.Accuracy().value(output, y, first), np.mean(output[0].argmax(-1) == y[0]))
+
+
+def test_a_learning_rate_that_makes_the_cost_explode_is_told_in_one_sentence():
+    net, loss, steep = fn.Dense(3, 1), fn.SquaredError(), optax.sgd(4.0)
+    data = (X[:30], X[:30, :1])
+    state = fn.train_state(steep, params_of(net), jax.random.key(0))
+    with pytest.warns(
+        RuntimeWarning, match="The cost rose from .* in epoch 1 to .* in epoch 6: the learning rate"
+    ) as said:
+        _, history = fn.fit(net, loss, steep, state, data, epochs=6, batch_size=30)
+    assert len(said) == 1
+    assert f"from {history['cost'][0]:.3g} " in str(said[0].message)
+    assert f"to {history['cost'][-1]:.3g} " in str(said[0].message)
+    assert np.isfinite(history["cost"]).all()
+    assert history.stopped == ""
+
+
+@fn.spec
+class Counted:
+    """Squared error that counts how often its derivative is traced."""
+
+    def value(self, output, y):
+        return fn.SquaredError().value(output, y)
+
+    def delta(self, output, y):
+        traced.append(1)
+        return output - y
+
+
+traced: list[int] = []
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("host", [False, True], ids=["device", "host"])
+def test_equal_specs_are_compiled_once(host):
+    x, y = np.array(X[:30]), np.array(X[:30, :2])
+    data = (x.view(np.memmap), y) if host else (x, y)
+
+    def train():
+        net, loss = fn.mlp((3, 5, 2), fn.Sigmoid()), Counted()
+        options = {"early_stopping": fn.EarlyStopping("cost", patience=50), "penalty": fn.L2(0.1)}
+        state = fn.train_state(ADAM, params_of(net), jax.random.key(0))
+        fn.fit(net, loss, ADAM, state, data, epochs=30, batch_size=8, **options)
+
+    before = len(traced)
+    train()
+    once = len(traced) - before
+    assert once > 0
+    train()
+    assert len(traced) - before == once
+
+
+def test_many_trainings_are_compiled_once():
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+
+    def train(rates, strengths):
+        sweep = {"learning_rate": rates, "penalty": [fn.L2(strength) for strength in strengths]}
+        data = (X[:30], X[:30, :2])
+        fn.fit_many(fn.mlp((3, 5, 2)), Counted(), sgd, data, epochs=3, batch_size=8, sweep=sweep)
+
+    before = len(traced)
+    train([0.1, 0.2], [0.0, 0.1])
+    once = len(traced) - before
+    assert once > 0
+    train([0.3, 0.4], [0.2, 0.3])
+    assert len(traced) - before == once
+
+
+DIGEST = """
+import hashlib, sys
+import jax, numpy as np
+sys.path.insert(0, sys.argv[1])
+import conftest, test_fit
+with jax.numpy_dtype_promotion("standard"):
+    print(test_fit.digest())
+"""
+
+
+def digest():
+    """Of every bit that a training with dropout gives."""
+    net = fn.Chain(fn.Dense(3, 8), fn.Dropout(0.3), fn.Dense(8, 4))
+    state, history = fit(net=net, validation=HELD, metrics=[fn.F1()], epochs=3)
+    state = state._replace(key=jax.random.key_data(state.key))
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves((state, history.columns)):
+        found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def test_the_same_key_gives_the_same_bits_in_another_process():
+    own = digest()
+    assert digest() == own
+    folder = pathlib.Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(folder.parent)}
+    command = [sys.executable, "-c", DIGEST, str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.strip() == own
 
 
 @fn.spec

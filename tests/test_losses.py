@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 from table import LOSSES, disagreement, random, target
 
 import funcnet as fn
@@ -95,3 +96,18 @@ def test_probabilities_that_are_none_are_nan_under_jit(row):
     costs, delta = jax.jit(lambda a, q: (loss.value(a, q), loss.delta(a, q)))(logits, q)
     assert np.isnan(costs).tolist() == [True, False]
     assert np.isnan(delta).all(-1).tolist() == [True, False]
+
+
+def test_probabilities_are_those_of_scipy_and_of_the_cost():
+    logits, y = 5 * random(0, 7, 3, 4), jnp.asarray(np.random.default_rng(1).integers(0, 4, (7, 3)))
+    found = fn.CrossEntropy().probabilities(logits)
+    assert np.allclose(found, scipy.special.softmax(logits, axis=-1), rtol=1e-13)
+    own = np.take_along_axis(np.asarray(found), np.asarray(y)[..., None], -1)[..., 0]
+    assert np.allclose(fn.CrossEntropy().value(logits, y), -np.log(own), rtol=1e-12)
+    yes = fn.BinaryCrossEntropy().probabilities(logits)
+    assert np.allclose(yes, scipy.special.expit(logits), rtol=1e-13)
+    assert np.allclose(fn.BinaryCrossEntropy().value(logits, jnp.ones_like(logits)), -np.log(yes).sum(-1), rtol=1e-12)
+    for loss in (fn.CrossEntropy(), fn.BinaryCrossEntropy()):
+        far = loss.probabilities(jnp.array([[1e4, -1e4]], jnp.float32))
+        assert far.tolist() == [[1.0, 0.0]]
+        assert far.dtype == jnp.float32
