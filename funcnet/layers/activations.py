@@ -34,9 +34,13 @@ Pass = tuple[jax.Array, Any]
 
 
 class Parameterless:
-    """What layers without parameters share: nothing to start from and nothing to learn."""
+    """What layers without parameters share: nothing to start from and nothing to learn.
+
+    `elementwise` says that each output depends on one input, so that `backward` of ones is the slope.
+    """
 
     keeps_size: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     def init(self, key: jax.Array) -> tuple[()]:
         return ()
@@ -48,6 +52,8 @@ class Parameterless:
 @spec
 class Sigmoid(Parameterless):
     """y = 1 / (1 + e⁻ˣ). The tape is y, since f' = y (1 - y)."""
+
+    steepest: ClassVar[float] = 0.25
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.sigmoid(x)
@@ -61,6 +67,8 @@ class Sigmoid(Parameterless):
 @spec
 class Tanh(Parameterless):
     """y = tanh x. The tape is y, since f' = 1 - y²."""
+
+    steepest: ClassVar[float] = 1.0
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jnp.tanh(x)
@@ -189,6 +197,8 @@ class Softmax(Parameterless):
     where the probabilities here round to 0.
     """
 
+    elementwise: ClassVar[bool] = False
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.softmax(x)
         return y, y
@@ -203,6 +213,8 @@ class Softmax(Parameterless):
 @spec
 class LogSoftmax(Parameterless):
     """y = x - log Σ eˣ over the last axis. The tape is y: ∂J/∂x = δ - eʸ Σ δ."""
+
+    elementwise: ClassVar[bool] = False
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.log_softmax(x)
