@@ -25,9 +25,11 @@ FLOORS = [
     ["precision", "keys", "protocols"],
     ["spec"],
     ["arguments", "initializers", "losses", "penalties", "reduction"],
+    ["contractions"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
-    ["custom_vjp"],
+    ["custom_vjp", "per_example"],
+    ["privacy"],
     ["check", "train"],
     ["__init__"],
 ]
