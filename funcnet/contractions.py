@@ -4,6 +4,7 @@ The generic form is `gradient` of one example after the other, a block of them a
 gradients take no more room than the layer's tape and deltas do.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from funcnet.precision import accumulation_type, sum_of_products, total
 from funcnet.protocols import Layer, Tree
 from funcnet.reduction import weighted
 
-STRIPS = 4  # of a Gram matrix, of which 10/16 is then computed
+STRIPS, LEAST = 4, 64  # of a Gram matrix, of which 10/16 is then computed; rows that make a strip worth it
 
 
 def counted(tape: Tree, deltas: Tree, weights: jax.Array) -> tuple[Tree, Tree]:
@@ -65,7 +66,7 @@ def upper_gram(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     if not parameter_count(leaf, tape, deltas):
         return ()
     m = len(jax.tree.leaves((tape, deltas))[0])
-    height = -(-m // STRIPS)
+    height = max(-(-m // STRIPS), LEAST)
 
     def strip(start: int) -> jax.Array:
         below = jax.tree.map(lambda a: a[start:], (tape, deltas))
@@ -155,7 +156,7 @@ def _blocks(examples: Tree, held: int) -> tuple[Tree | None, Tree]:
 
 
 def _flat(grads: Tree) -> list[jax.Array]:
-    return [_wide(g).reshape(len(g), -1) for g in jax.tree.leaves(grads)]
+    return [_wide(g).reshape(len(g), math.prod(g.shape[1:])) for g in jax.tree.leaves(grads)]
 
 
 def _floating(values: jax.Array) -> bool:

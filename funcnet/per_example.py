@@ -180,8 +180,9 @@ def example_gram(net: AnyLayer, bp: Backprop, other: Backprop | None = None) -> 
     """
     m = check_backprop(net, bp)
     if other is None:
-        upper = jnp.triu(whole(contract(net, contractions.upper_gram, bp.tape, bp.deltas), (m, m), bp))
-        return upper + jnp.triu(upper, 1).T
+        upper = whole(contract(net, contractions.upper_gram, bp.tape, bp.deltas), (m, m), bp)
+        number = jnp.arange(m)
+        return jnp.where(number[:, None] <= number[None], upper, upper.T)
     columns = check_backprop(net, other, "other")
     pairs = [jax.tree.map(contractions.Pair, *trees) for trees in ((bp.tape, other.tape), (bp.deltas, other.deltas))]
     each = contract(net, contractions.gram_of_pairs, *pairs)
@@ -256,7 +257,7 @@ def noise_scale(net: AnyLayer, bp: Backprop) -> jax.Array:
         >>> round(float(fn.noise_scale(net, bp)), 3)
         0.059
     """
-    m = max(len(bp.costs), 1)
+    m = max(check_backprop(net, bp), 1)
     squares = total(example_square_norms(net, bp)) / m
     grads = jax.tree.leaves(gradient(net, bp.tape, bp.deltas))
     mean_square = sum((total(jnp.square(g / m)) for g in grads), jnp.zeros((), squares.dtype))

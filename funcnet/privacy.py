@@ -23,9 +23,9 @@ def clipped_gradient(net: AnyLayer, bp: Backprop, max_norm: ArrayLike, per_layer
 
     An example whose squared norm or cost is not finite contributes exactly nothing. So one example
     more or less moves the sum by max_norm at most (its *sensitivity*), and one replaced by another
-    by twice that; with a slack for rounding of 1e-5 in float32 (1e-2 where positions of opposite sign
-    cancel all but a thousandth, and 1e-3 where a GPU multiplies in TF32, as JAX lets it unless
-    `jax.default_matmul_precision("highest")` is set).
+    by twice that. For rounding it is max_norm (1 + slack), with a slack of 1e-5 in float32, and 1e-8/q
+    more where an example's positions cancel to a share q of their length. On a GPU it is 1e-3 in place
+    of 1e-5, since JAX multiplies in TF32 there unless `jax.default_matmul_precision("highest")` is set.
 
     Args:
         net: a layer.

@@ -90,9 +90,7 @@ class Dense:
         x_squares, delta_squares = total(x * x, (2,)) + one, total(delta * delta, (2,))
         if positions == 1:
             return (x_squares * delta_squares)[:, 0]
-        pairs = (_products(x, x, ((2,), (2,)), ((0,), (0,))) + one) * _products(
-            delta, delta, ((2,), (2,)), ((0,), (0,))
-        )
+        pairs = (_products(x, x, 1) + one) * _products(delta, delta, 1)
         # Positions that cancel leave rounding behind: a norm may be too large by it, never too small.
         rounding = 8 * jnp.finfo(x.dtype).eps * total(jnp.sqrt(x_squares * delta_squares), (1,)) ** 2
         return jnp.maximum(total(pairs, (1, 2)), 0) + rounding
@@ -117,7 +115,7 @@ class Dense:
             pairs = (_products(x, x2, 0) + float(self.bias)) * _products(delta, delta2, 0)
             if positions * positions2 == 1:
                 return pairs
-            return total(pairs.reshape(-1, positions, m2, positions2), (1, 3))
+            return total(pairs.reshape(len(part[0]), positions, m2, positions2), (1, 3))
 
         if positions * positions2 == 1:
             return block((tape, deltas))
@@ -126,7 +124,7 @@ class Dense:
 
 def _rows(values: jax.Array) -> jax.Array:
     """(m, *positions, features) as (m T, features), in the accumulation type."""
-    return values.reshape(-1, values.shape[-1]).astype(accumulation_type(values.dtype))
+    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1]).astype(accumulation_type(values.dtype))
 
 
 def _by_position(values: jax.Array) -> jax.Array:
