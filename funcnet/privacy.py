@@ -23,7 +23,7 @@ def clipped_gradient(net: AnyLayer, bp: Backprop, max_norm: ArrayLike, per_layer
 
     An example whose squared norm or cost is not finite contributes exactly nothing. So one example
     more or less moves the sum by max_norm at most (its *sensitivity*), and one replaced by another
-    by twice that. For rounding it is max_norm (1 + slack), with a slack of 1e-5 in float32, and 1e-8/q
+    by twice that. For rounding it is max_norm (1 + slack), with a slack of 1e-5 in float32, and 1e-7/q
     more where an example's positions cancel to a share q of their length. On a GPU it is 1e-3 in place
     of 1e-5, since JAX multiplies in TF32 there unless `jax.default_matmul_precision("highest")` is set.
 
