@@ -107,6 +107,15 @@ def test_a_gradient_of_zero_is_clipped_to_zero():
         assert not any(g.any() for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.fast
+def test_short_gradients_stay_as_they_are():
+    bp = fn.backprop(NET, SE, params_of(NET), random(1, 4, 3), random(2, 4, 2))
+    longest = float(jnp.sqrt(fn.example_square_norms(NET, bp).max()))
+    for per_layer in (False, True):
+        found, _ = fn.clipped_gradient(NET, bp, 2 * longest, per_layer)
+        assert disagreement(found, fn.gradient(NET, bp.tape, bp.deltas)) <= 1e-15
+
+
 def noises(number=3000, net=NET, **options):
     """Private gradients of one batch with many keys, and its clipped sum."""
     x, y = random(1, 6, 3), random(2, 6, 2)
