@@ -39,6 +39,15 @@ from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Hube
 from funcnet.model_file import load_model, save_model
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
+from funcnet.per_example import (
+    example_gradients,
+    example_gram,
+    example_square_norms,
+    gradient_moments,
+    noise_scale,
+    weighted_gradient,
+)
+from funcnet.privacy import clipped_gradient, private_gradient
 from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
 from funcnet.serialization import from_json, to_json
 from funcnet.spec import spec
@@ -76,6 +85,9 @@ __all__ = [
     "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
+    # of each example, from one backward pass
+    "weighted_gradient", "example_gradients", "example_square_norms", "example_gram",
+    "gradient_moments", "noise_scale", "clipped_gradient", "private_gradient",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",

@@ -92,7 +92,7 @@ def check_layer_functions(layer: object) -> None:
 
 def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
     """Refuse parameters that are not this network's, or of another type than x."""
-    expected, found = dict(named_leaves(_params_struct(net))), dict(named_leaves(params))
+    expected, found = dict(named_leaves(params_struct(net))), dict(named_leaves(params))
     remedy = f"Parameters of {net} come from fn.init(net, key)."
     if missing := [name for name in expected if name not in found]:
         raise ValueError(f"params: {missing[0]} is missing. {remedy}")
@@ -109,7 +109,7 @@ def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
                 f"params: {name} is {dtype} but x is {x_dtype}. Use one type: x.astype({dtype.name!r}), or "
                 f"jax.tree.map(lambda leaf: leaf.astype({x_dtype.name!r}), params)."
             )
-    wanted, got = str(jax.tree.structure(_params_struct(net))), str(jax.tree.structure(params))
+    wanted, got = str(jax.tree.structure(params_struct(net))), str(jax.tree.structure(params))
     if wanted != got:
         raise ValueError(f"params: expected the structure {wanted}, got {got}. {remedy}")
 
@@ -164,13 +164,14 @@ def refuse_non_finite(name: str, values: jax.Array) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _params_struct(net: Any) -> Params:
+def params_struct(net: Any) -> Params:
+    """Shapes and types of a network's parameters."""
     return jax.eval_shape(lambda: net.init(jax.random.key(0)))
 
 
 @lru_cache(maxsize=1024)
 def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any, params_dtype: Any) -> Any:
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, params_dtype), _params_struct(net))
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, params_dtype), params_struct(net))
     return jax.eval_shape(lambda p, x: net.forward(p, x)[0], params, jax.ShapeDtypeStruct(shape, dtype))
 
 
@@ -231,12 +232,12 @@ def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Arra
         return x, y
     counts = weights != 0
     example = counts.any(range(1, counts.ndim))
-    y = _replaced(y, counts if y.shape[: counts.ndim] == counts.shape else example)
-    x = _replaced(x, counts if x.shape[: counts.ndim] == counts.shape else example)
+    y = replaced(y, counts if y.shape[: counts.ndim] == counts.shape else example)
+    x = replaced(x, counts if x.shape[: counts.ndim] == counts.shape else example)
     return x, y
 
 
-def _replaced(values: jax.Array, counts: jax.Array) -> jax.Array:
+def replaced(values: jax.Array, counts: jax.Array) -> jax.Array:
     """Values with every row that does not count replaced by the first that does, or by 0."""
     rows, flat = values.reshape(counts.size, *values.shape[counts.ndim :]), counts.ravel()
     stand_in = jnp.where(flat.any(), rows[jnp.argmax(flat)], jnp.zeros_like(rows[0]))

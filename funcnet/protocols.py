@@ -21,9 +21,16 @@ class Layer(Protocol):
     batch is the sum of the gradients of its examples; a layer has no state and shares no
     parameter. `funcnet.check_layer` tests these laws.
 
-    Three optional attributes say more about a layer. `draws = True`: its `forward` uses the key.
+    Optional attributes say more about a layer. `draws = True`: its `forward` uses the key.
     `n_in` and `n_out`: numbers of features it takes and gives. `keeps_size = True`: it gives as
-    many features as it takes. A `Chain` uses the last three to refuse sizes that do not meet.
+    many features as it takes. A `Chain` uses these three to refuse sizes that do not meet.
+    A fourth, `mixes_examples = True`, says that it breaks the third law (batch normalisation in
+    training): whatever asks for an example's own gradient refuses it by name.
+
+    Three optional functions give a cheaper way than `gradient` of one example after the other:
+    `square_norms(tape, deltas)`, Σ g_i² over the parameters, (m,); `square_sum(tape, deltas)`,
+    Σ_i g_i² entry by entry, like params; `inner(tape, deltas, tape2, deltas2)`, the inner products
+    of the gradients of two batches, (m, m'). All in float32 or better.
     """
 
     def __hash__(self) -> int:

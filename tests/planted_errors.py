@@ -16,8 +16,8 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp", "check"]
 TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
+ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp", "per_example", "privacy", "check"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -26,6 +26,7 @@ PREC, RED = "precision.py", "reduction.py"
 EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
 MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
 METRIC, CAST, FILE = "train/metrics.py", "layers/cast.py", "model_file.py"
+PER, PRIV, CONTR = "per_example.py", "privacy.py", "contractions.py"
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -81,9 +82,9 @@ ERRORS = [
     ("deltas of backprop scaled by the batch", BACK, "shares = shares_of(costs, batch.weights, \"sum\")", "shares = shares_of(costs, batch.weights, \"mean\")"),
     ("costs of backprop without weights", BACK, "total(weighted(costs, shares).reshape", "total(costs.reshape"),
     ("gradient from the deltas' own layer above", BACK, "leaf.gradient(kept, seen), tape, deltas)", "leaf.gradient(kept, 2 * seen), tape, deltas)"),
-    ("0·∞ in the targets of a masked row", ARG, "    y = _replaced(y,", "    _replaced(y,"),
-    ("0·∞ in the inputs of a masked row", ARG, "    x = _replaced(x, counts", "    _replaced(x, counts"),
-    ("0·∞ at a masked position", ARG, "x = _replaced(x, counts if x", "x = _replaced(x, example if x"),
+    ("0·∞ in the targets of a masked row", ARG, "    y = replaced(y,", "    replaced(y,"),
+    ("0·∞ in the inputs of a masked row", ARG, "    x = replaced(x, counts", "    replaced(x, counts"),
+    ("0·∞ at a masked position", ARG, "x = replaced(x, counts if x", "x = replaced(x, example if x"),
     ("0·∞ when all is masked", ARG, "jnp.where(flat.any(), rows[jnp.argmax(flat)]", "jnp.where(True, rows[jnp.argmax(flat)]"),
     ("sums of products held in bfloat16", PREC, "jnp.float64 if dtype == jnp.float64 else jnp.float32", "dtype"),
     ("cost's own rule forgets what comes from above", "custom_vjp.py", "lambda g: g * jnp.asarray(scale, g.dtype)", "lambda g: g"),
@@ -134,6 +135,32 @@ ERRORS = [
     ("checkpoint: a column's value of the epoch before", SAVE, "[:, reached(now) - 1]", "[:, reached(now) - 2]"),
     ("model file: the checksum is not compared", FILE, "if about.get(\"sha256\") != _checksum(arrays, about.get(\"net\", \"\"))", "if False"),
     ("model file: written in its place", FILE, "open(beside, \"xb\")", "open(path, \"wb\")"),
+    ("per example: bias with positions as a sum of squares", DENSE, "(_products(x, x, 1) + one) * _products(delta, delta, 1)", "_products(x, x, 1) * _products(delta, delta, 1) + one * jnp.eye(positions) * _products(delta, delta, 1)"),
+    ("per example: bias left out of the norm", DENSE, "total(x * x, (2,)) + one, total", "total(x * x, (2,)) + 0 * one, total"),
+    ("per example: bias left out of inner products", DENSE, "x2, 0) + float(self.bias)", "x2, 0)"),
+    ("per example: a norm where its square belongs", DENSE, "return (x_squares * delta_squares)[:, 0]", "return jnp.sqrt(x_squares * delta_squares)[:, 0]"),
+    ("per example: what cancels between positions is not rounded up", DENSE, "rounding = 8 *", "rounding = 0 *"),
+    ("per example: squares of the sums instead of sums of squares", CONTR, "lambda g: total(jnp.square(_wide(g)), (0,))", "lambda g: jnp.square(total(_wide(g), (0,)))"),
+    ("per example: the last block forgotten", CONTR, "found.reshape(-1, *found.shape[2:]), f(last)]", "found.reshape(-1, *found.shape[2:]), 0 * f(last)]"),
+    ("per example: the last block forgotten in a sum", CONTR, "start = squares(last)", "start = jax.tree.map(jnp.zeros_like, squares(last))"),
+    ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
+    ("per example: mean forgotten in the variance", PER, "s / m - g * g", "s / m"),
+    ("per example: sample variance", PER, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
+    ("per example: Gram matrix of the first batch twice", CONTR, "inner(leaf, *take(0), *take(1))", "inner(leaf, *take(0), *take(0))"),
+    ("per example: Gram matrix not mirrored", PER, "upper, upper.T)", "upper, upper)"),
+    ("per example: weights on tape and deltas", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "weighted(a, weights) if _floating(a) else a, tape)"),
+    ("0·∞ in the tape of an example of weight 0", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "a, tape)"),
+    ("0·∞ in the deltas of an example of weight 0", CONTR, "weighted(a, weights) if _floating(a)", "jax.vmap(jnp.multiply)(a, weights) if _floating(a)"),
+    ("private: clip of a zero gradient", PRIV, "jnp.sqrt(jnp.where(longer, squares, 1)), 1)", "jnp.sqrt(squares), bound / jnp.sqrt(squares))"),
+    ("private: clipped to the squared norm", PRIV, "bound / jnp.sqrt(", "bound / jnp.abs("),
+    ("private: short gradients made longer", PRIV, "longer = squares > bound * bound", "longer = squares > 0"),
+    ("private: an example that is not finite is kept", PRIV, "jnp.where(counts, _factor(own, bound), 0)", "_factor(own, bound)"),
+    ("private: a cost that is not finite is kept", PRIV, "& jnp.isfinite(bp.costs)", ""),
+    ("private: every layer clipped at the whole norm", PRIV, "(np.sqrt(layers).item() if per_layer else 1)", "1"),
+    ("private: noise after the mean", PRIV, "return (g + noise) / size", "return g / size + noise"),
+    ("private: a reused key", PRIV, "jax.random.fold_in(typed(key), next(numbers))", "typed(key)"),
+    ("private: noise without max_norm", PRIV, "scale * jnp.asarray(max_norm, g.dtype) *", "scale *"),
+    ("private: divided by the batch's own size", PRIV, "/ size", "/ len(bp.costs)"),
 ]  # fmt: skip
 
 

@@ -25,9 +25,11 @@ FLOORS = [
     ["precision", "keys", "protocols"],
     ["spec"],
     ["arguments", "initializers", "losses", "penalties", "reduction"],
+    ["contractions"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
-    ["custom_vjp", "model_file"],
+    ["custom_vjp", "per_example", "model_file"],
+    ["privacy", "flow"],
     ["check", "train"],
     ["__init__"],
 ]

@@ -1,0 +1,167 @@
+"""What a layer's tape and deltas hold of each example, in the layer's own cheap form or in the generic one.
+
+The generic form is `gradient` of one example after the other, a block of them at a time. A block's
+gradients take no more room than the layer's tape and deltas do.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from funcnet.arguments import replaced
+from funcnet.precision import accumulation_type, sum_of_products, total
+from funcnet.protocols import Layer, Tree
+from funcnet.reduction import weighted
+
+STRIPS, LEAST = 4, 64  # of a Gram matrix, of which 10/16 is then computed; rows that make a strip worth it
+
+
+def counted(tape: Tree, deltas: Tree, weights: jax.Array) -> tuple[Tree, Tree]:
+    """Tape and deltas in which example i counts weights[i] times: at 0 exactly nothing, whatever they hold."""
+    counts = weights != 0
+    tape, deltas = jax.tree.map(_wide, (tape, deltas))
+    kept = jax.tree.map(lambda a: replaced(a, counts) if _floating(a) else a, tape)
+    kept = lax.optimization_barrier(kept)  # XLA would transpose the tape while it masks it, which is slow on CPUs
+    return kept, jax.tree.map(lambda a: weighted(a, weights) if _floating(a) else a, deltas)
+
+
+def gradients(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+    """The gradient of each example: arrays (m, …)."""
+
+    def one(tape: Tree, deltas: Tree) -> Tree:
+        return leaf.gradient(*jax.tree.map(lambda a: a[None], (tape, deltas)))
+
+    return jax.vmap(one)(tape, deltas)
+
+
+def square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
+    """Σ g_i² over a layer's parameters: (m,), or `()` for a layer without parameters."""
+    if not parameter_count(leaf, tape, deltas):
+        return ()
+    own = getattr(leaf, "square_norms", None) or partial(generic_square_norms, leaf)
+    return own(tape, deltas)
+
+
+def square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+    """Σ_i g_i², entry by entry: like params."""
+    own = getattr(leaf, "square_sum", None) or partial(generic_square_sum, leaf)
+    return own(tape, deltas)
+
+
+def inner(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> Any:
+    """Σ g_i h_j over a layer's parameters: (m, m'), or `()` for a layer without parameters."""
+    if not parameter_count(leaf, tape, deltas):
+        return ()
+    own = getattr(leaf, "inner", None) or partial(generic_inner, leaf)
+    return own(tape, deltas, tape2, deltas2)
+
+
+def upper_gram(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
+    """`inner` of a batch with itself, which is symmetric: only strips, from the diagonal on to the right."""
+    if not parameter_count(leaf, tape, deltas):
+        return ()
+    m = len(jax.tree.leaves((tape, deltas))[0])
+    height = max(-(-m // STRIPS), LEAST)
+
+    def strip(start: int) -> jax.Array:
+        below = jax.tree.map(lambda a: a[start:], (tape, deltas))
+        own = jax.tree.map(lambda a: a[:height], below)
+        return jnp.pad(inner(leaf, *own, *below), ((0, 0), (start, 0)))
+
+    return jnp.concatenate([strip(start) for start in range(0, m, height)]) if m else jnp.zeros((0, 0))
+
+
+class Pair(NamedTuple):
+    """An array of one batch and that of another, at one place of a tape or of deltas."""
+
+    first: jax.Array
+    second: jax.Array
+
+
+def gram_of_pairs(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
+    """`inner` of two batches whose arrays come in pairs."""
+
+    def take(batch: int) -> tuple[Tree, Tree]:
+        return jax.tree.map(lambda pair: pair[batch], (tape, deltas), is_leaf=lambda part: isinstance(part, Pair))
+
+    return inner(leaf, *take(0), *take(1))
+
+
+def generic_square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> jax.Array:
+    def norms(part: tuple[Tree, Tree]) -> jax.Array:
+        return jnp.sum(jnp.stack([total(g * g, (1,)) for g in _flat(gradients(leaf, *part))]), 0)
+
+    return in_blocks(norms, (tape, deltas), parameter_count(leaf, tape, deltas))
+
+
+def generic_square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+    def squares(part: tuple[Tree, Tree]) -> Tree:
+        return jax.tree.map(lambda g: total(jnp.square(_wide(g)), (0,)), gradients(leaf, *part))
+
+    blocks, last = _blocks((tape, deltas), parameter_count(leaf, tape, deltas))
+    if blocks is None:
+        return squares(last)
+    start = squares(last)
+    return lax.scan(lambda held, block: (jax.tree.map(jnp.add, held, squares(block)), None), start, blocks)[0]
+
+
+def generic_inner(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> jax.Array:
+    count = parameter_count(leaf, tape, deltas)
+
+    def rows(part: tuple[Tree, Tree]) -> jax.Array:
+        first = _flat(gradients(leaf, *part))
+
+        def columns(other: tuple[Tree, Tree]) -> jax.Array:
+            second = _flat(gradients(leaf, *other))
+            return jnp.sum(jnp.stack([sum_of_products(h, g, (1,), (1,)) for g, h in zip(first, second)]), 0)
+
+        return in_blocks(columns, (tape2, deltas2), count).T
+
+    return in_blocks(rows, (tape, deltas), count)
+
+
+def in_blocks(f: Callable[[Any], jax.Array], examples: Tree, held: int) -> jax.Array:
+    """f(examples), an array (m, …), from blocks of them: f holds `held` numbers for each, and no more at
+    once than the examples take themselves."""
+    blocks, last = _blocks(examples, held)
+    if blocks is None:
+        return f(last)
+    found = lax.map(f, blocks)
+    return jnp.concatenate([found.reshape(-1, *found.shape[2:]), f(last)])
+
+
+def parameter_count(leaf: Layer, tape: Tree, deltas: Tree) -> int:
+    """How many parameters a layer has, from the shapes of its gradient."""
+    return sum(g.size for g in jax.tree.leaves(jax.eval_shape(leaf.gradient, tape, deltas)))
+
+
+def _blocks(examples: Tree, held: int) -> tuple[Tree | None, Tree]:
+    """Blocks of equal size, (number, size, …), None if one holds all, and the block that is left."""
+    leaves = jax.tree.leaves(examples)
+    m = len(leaves[0])
+    size = max(1, min(m, sum(a.size for a in leaves) // max(held, 1)))
+    number = -(-m // size) - 1
+    if number < 1:
+        return None, examples
+    whole = number * size
+    return (
+        jax.tree.map(lambda a: a[:whole].reshape(number, size, *a.shape[1:]), examples),
+        jax.tree.map(lambda a: a[whole:], examples),
+    )
+
+
+def _flat(grads: Tree) -> list[jax.Array]:
+    return [_wide(g).reshape(len(g), math.prod(g.shape[1:])) for g in jax.tree.leaves(grads)]
+
+
+def _floating(values: jax.Array) -> bool:
+    return jnp.issubdtype(values.dtype, jnp.floating)
+
+
+def _wide(values: jax.Array) -> jax.Array:
+    return values.astype(accumulation_type(values.dtype)) if _floating(values) else values

@@ -1,0 +1,298 @@
+"""What each example says for itself: contractions of one backward pass, per example or between examples.
+
+Everything here comes from the tape and the deltas of a `Backprop`: one forward and one backward
+propagation pay for all of it. Its g_i = ∂J_i/∂params holds the example's weight and is never divided by
+the number of examples, so it does not depend on the batch. Where a library's loss is a mean over m, its
+per-example gradients are g_i/m unless it says otherwise: BackPACK gives them so, Opacus multiplies by m.
+
+Costs below are those of the contraction alone, in products and in numbers held; P is the number of
+parameters, and "one gradient" is what `gradient` needs, about a third of a training step.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import arguments, contractions
+from funcnet.backprop import Backprop, gradient
+from funcnet.layers.combinators import contract
+from funcnet.precision import accumulation_type, total
+from funcnet.protocols import AnyLayer, Layer, Tree
+
+__all__ = [
+    "example_gradients",
+    "example_gram",
+    "example_square_norms",
+    "gradient_moments",
+    "noise_scale",
+    "weighted_gradient",
+]
+
+
+def weighted_gradient(net: AnyLayer, bp: Backprop, weights: jax.Array) -> Tree:
+    """The gradient Σ_i w_i g_i of one weighting of the examples, or of K.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        weights: (m,) or (K, m), of any sign. At 0 an example contributes exactly nothing, even
+            where its tape is not finite.
+
+    Returns:
+        A tree like the parameters, in float32 or better; for (K, m) each array is (K, …).
+
+    Raises:
+        TypeError: bp is no `Backprop`.
+        ValueError: bp of another network; a layer that mixes examples; weights of another shape
+            or not finite.
+
+    Cost:
+        One gradient for each weighting, and a copy of the tape and deltas. Of gradients that are
+        held per example (Opacus, BackPACK) it would be a product with m P numbers.
+
+    Source: Lee & Kifer, 2021 (weights in place of a second backward pass: Bu et al., 2023).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> fn.weighted_gradient(net, bp, jnp.array([10.0, 1.0]))["b"].tolist()
+        [21.0]
+    """
+    m = check_backprop(net, bp)
+    weights = arguments.as_array("weights", weights)
+    if weights.ndim not in (1, 2) or weights.shape[-1] != m:
+        raise ValueError(f"weights: expected shape {(m,)} or (K, {m}), a number per example, got {weights.shape}.")
+    arguments.refuse_non_finite("weights", weights)
+    weights = weights.astype(accumulation_type(bp.costs.dtype))
+
+    def one(weights: jax.Array) -> Tree:
+        def weigh(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+            return leaf.gradient(*contractions.counted(tape, deltas, weights))
+
+        return contract(net, weigh, bp.tape, bp.deltas)
+
+    return one(weights) if weights.ndim == 1 else jax.lax.map(one, weights)
+
+
+def example_gradients(net: AnyLayer, bp: Backprop) -> Tree:
+    """The gradient g_i of each example.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+
+    Returns:
+        A tree like the parameters, each array with examples first: (m, …).
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`.
+
+    Cost:
+        The products of one gradient, and m P numbers written: by far the dearest on this page,
+        and the only one that holds them. The others give what they are mostly wanted for. Opacus
+        keeps the same numbers as `grad_sample`; BackPACK's `BatchGrad` has them divided by m.
+
+    Source: Goodfellow, 2015; Dangel et al., 2020.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> fn.example_gradients(net, bp)["w"].ravel().tolist()
+        [2.0, 3.0]
+    """
+    check_backprop(net, bp)
+    return contract(net, contractions.gradients, bp.tape, bp.deltas)
+
+
+def example_square_norms(net: AnyLayer, bp: Backprop, per_layer: bool = False) -> Tree:
+    """‖g_i‖², the squared norm of each example's gradient, over all parameters or for each layer.
+
+    Squared, since that has a slope at 0 and its root has none. For `Dense` it is (‖x‖² + 1) ‖δ‖²
+    (the 1 is the bias); with positions the norm of the sum over them, the bias's Σ_t δ_t included.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        per_layer: a value for each layer instead of their sum; static under `jit`.
+
+    Returns:
+        (m,), in float32 or better, not finite where the squares overflow; per layer a tree with
+        one such array in place of each layer's parameters.
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`.
+
+    Cost:
+        Without positions a pass over tape and deltas, next to nothing beside one gradient. With T
+        positions min(T² (n_in + n_out), T n_in n_out) products an example, at most one gradient.
+        A layer of your own without `square_norms` costs one gradient. Nothing larger than tape
+        and deltas is held. Opacus's norms are those of m times the mean's gradient, so the same;
+        BackPACK's `BatchL2Grad` is 1/m² times this.
+
+    Source: Goodfellow, 2015; for positions Bu et al., 2023.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> fn.example_square_norms(net, bp).tolist()
+        [8.0, 10.0]
+    """
+    m = check_backprop(net, bp)
+    each = contract(net, contractions.square_norms, bp.tape, bp.deltas)
+    return each if per_layer else whole(each, (m,), bp)
+
+
+def example_gram(net: AnyLayer, bp: Backprop, other: Backprop | None = None) -> jax.Array:
+    """g_i·h_j, the inner products of the examples' gradients with each other, or with another batch's.
+
+    A step along −g_i changes the cost of example j by about −η g_i·h_j: how much i teaches j.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        other: another, with m' examples, whose gradients are h_j; None takes bp itself.
+
+    Returns:
+        (m, m'), in float32 or better.
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`.
+
+    Cost:
+        For `Dense` without positions m m' (n_in + n_out) products, of which 10/16 if `other` is
+        None, against m n_in n_out of one gradient; it holds m m' numbers. With positions, and for
+        layers without `inner`, m m' products for each parameter at most. TracIn sums these over
+        saved states times the learning rate; torch's empirical kernels need vmap over gradients.
+
+    Source: Pruthi et al., 2020.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> fn.example_gram(net, bp).tolist()
+        [[8.0, 8.0], [8.0, 10.0]]
+    """
+    m = check_backprop(net, bp)
+    if other is None:
+        upper = whole(contract(net, contractions.upper_gram, bp.tape, bp.deltas), (m, m), bp)
+        number = jnp.arange(m)
+        return jnp.where(number[:, None] <= number[None], upper, upper.T)
+    columns = check_backprop(net, other, "other")
+    pairs = [jax.tree.map(contractions.Pair, *trees) for trees in ((bp.tape, other.tape), (bp.deltas, other.deltas))]
+    each = contract(net, contractions.gram_of_pairs, *pairs)
+    return whole(each, (m, columns), bp)
+
+
+def gradient_moments(net: AnyLayer, bp: Backprop) -> tuple[Tree, Tree]:
+    """Mean and population variance of the examples' gradients: ḡ = Σ_i g_i/m and Σ_i g_i²/m − ḡ² ≥ 0.
+
+    All m examples count, those of weight 0 with a gradient of 0. What rounding leaves below 0 is 0. The
+    variance has a relative error of about ε (1 + ḡ²/variance), so where examples hardly differ, use float64.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+
+    Returns:
+        Mean and variance, two trees like the parameters, in float32 or better.
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`.
+
+    Cost:
+        Two gradients, the second from squares of tape and deltas; no m P numbers are held. With
+        positions, and for layers without `square_sum`, the examples' gradients are formed in
+        blocks no larger than tape and deltas. BackPACK's `Variance` of a mean loss is 1/m² times this.
+
+    Source: Dangel et al., 2020.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> mean, variance = fn.gradient_moments(net, bp)
+        >>> mean["b"].tolist(), variance["b"].tolist()
+        ([1.5], [0.25])
+    """
+    m = max(check_backprop(net, bp), 1)
+    mean = jax.tree.map(lambda g: g / m, gradient(net, bp.tape, bp.deltas))
+    squares = contract(net, contractions.square_sum, bp.tape, bp.deltas)
+    return mean, jax.tree.map(lambda s, g: jnp.maximum(s / m - g * g, 0), squares, mean)
+
+
+def noise_scale(net: AnyLayer, bp: Backprop) -> jax.Array:
+    """The simple gradient noise scale tr Σ / ‖ḡ‖²: a batch size beyond which more examples hardly help.
+
+    Σ is the population covariance of the examples' gradients and ḡ their mean, both of this batch,
+    so that it is b = sum(variance) / sum(mean²) of `gradient_moments`. Since ‖ḡ‖² holds the noise of m
+    examples itself, b is hardly above m: trust it well below. From the unbiased estimates of both terms (the
+    paper's appendix, with batches of 1 and m) it is m b / (m − 1 − b), and no scale where that is negative.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+
+    Returns:
+        A scalar ≥ 0: 0 where the examples' gradients are all alike, ∞ where they cancel.
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`.
+
+    Cost:
+        One gradient and `example_square_norms`, nothing else held. Others estimate it from the
+        gradients of two batch sizes, with noise of its own.
+
+    Source: McCandlish et al., 2018.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Dense(1, 1)
+        >>> bp = fn.backprop(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[1.0], [3.0]], [[0.0], [5.0]])
+        >>> round(float(fn.noise_scale(net, bp)), 3)
+        0.059
+    """
+    m = max(check_backprop(net, bp), 1)
+    squares = total(example_square_norms(net, bp)) / m
+    grads = jax.tree.leaves(gradient(net, bp.tape, bp.deltas))
+    mean_square = sum((total(jnp.square(g / m)) for g in grads), jnp.zeros((), squares.dtype))
+    noise = jnp.maximum(squares - mean_square, 0)
+    return jnp.where(noise == 0, 0, noise / mean_square)
+
+
+def check_backprop(net: AnyLayer, bp: Backprop, name: str = "bp") -> int:
+    """The number of examples, if this is a `Backprop` of this network and no layer mixes examples."""
+    arguments.check_layer_functions(net)
+    if not isinstance(bp, Backprop):
+        raise TypeError(f"{name}: expected a Backprop, from fn.backprop(net, …), got {arguments.shown(bp)}.")
+    m, expected = len(bp.costs), jax.tree.map(np.shape, arguments.params_struct(net))
+    remedy = f"Take it from fn.backprop with {net}."
+    try:
+        found = jax.tree.map(np.shape, jax.eval_shape(partial(gradient, net), bp.tape, bp.deltas))
+    except Exception as error:  # whatever a layer says to the tape of another
+        raise ValueError(f"{name}: is of another network: its tape and deltas do not fit. {remedy}") from error
+    if str(found) != str(expected):
+        raise ValueError(f"{name}: is of another network: it gives gradients {found}, expected {expected}. {remedy}")
+
+    def look(leaf: Layer, tape: Tree, deltas: Tree) -> tuple[()]:
+        shapes = [np.shape(a) for a in jax.tree.leaves((tape, deltas)) if np.shape(a)[:1] != (m,)]
+        if shapes or getattr(leaf, "mixes_examples", False):
+            kept = f" (it keeps an array of shape {shapes[0]}, expected {m} examples first)" if shapes else ""
+            raise ValueError(
+                f"{leaf}: mixes the examples of a batch{kept}, so none has a gradient of its own. "
+                "Use a layer that does not, such as LayerNorm; fn.check_layer tests it."
+            )
+        return ()
+
+    contract(net, look, bp.tape, bp.deltas)
+    return m
+
+
+def whole(each: Tree, shape: tuple[int, ...], bp: Backprop) -> jax.Array:
+    """The sum of the layers' values."""
+    return sum(jax.tree.leaves(each), jnp.zeros(shape, accumulation_type(bp.costs.dtype)))
