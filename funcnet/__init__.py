@@ -2,6 +2,7 @@
 
 from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
 from funcnet.check import check_function, check_gradients, check_layer
+from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
 from funcnet.initializers import (
     Constant,
@@ -14,6 +15,7 @@ from funcnet.initializers import (
     Zeros,
 )
 from funcnet.keys import child_key
+from funcnet.kfac import KfacState, scale_by_kfac
 from funcnet.layers import (
     ELU,
     GELU,
@@ -71,6 +73,8 @@ __all__ = [
     "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
+    # curvature
+    "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # training
     "fit", "train_state", "train_epoch", "TrainState", "History", "EarlyStopping",
     "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",

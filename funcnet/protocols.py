@@ -21,9 +21,13 @@ class Layer(Protocol):
     batch is the sum of the gradients of its examples; a layer has no state and shares no
     parameter. `funcnet.check_layer` tests these laws.
 
-    Three optional attributes say more about a layer. `draws = True`: its `forward` uses the key.
+    Optional attributes say more about a layer. `draws = True`: its `forward` uses the key.
     `n_in` and `n_out`: numbers of features it takes and gives. `keeps_size = True`: it gives as
     many features as it takes. A `Chain` uses the last three to refuse sizes that do not meet.
+    `by_position = True`: it treats every position as if it were an example, and its tape and deltas
+    have the positions behind the examples; curvature then costs no more for many positions.
+    `mixes_examples = True` owns up to breaking the third law (batch normalisation in training): what is
+    asked of single examples refuses such a layer by name.
     """
 
     def __hash__(self) -> int:
@@ -72,7 +76,8 @@ AnyLayer: TypeAlias = Layer | Combinator
 class Loss(Protocol):
     """A cost of each example and position, and its derivative.
 
-    `output` and `y` are (m, *positions, features) unless the loss says otherwise of `y`.
+    `output` and `y` are (m, *positions, features) unless the loss says otherwise of `y`. For curvature
+    it may add `hessian_columns(output, y=None)` and `sample(key, output)`: see `funcnet.losses`.
     """
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:

@@ -27,7 +27,9 @@ FLOORS = [
     ["arguments", "initializers", "losses", "penalties", "reduction"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
-    ["custom_vjp"],
+    ["custom_vjp", "columns"],
+    ["curvature"],
+    ["kfac"],
     ["check", "train"],
     ["__init__"],
 ]

@@ -37,6 +37,7 @@ class Parameterless:
     """What layers without parameters share: nothing to start from and nothing to learn."""
 
     keeps_size: ClassVar[bool] = True
+    by_position: ClassVar[bool] = True
 
     def init(self, key: jax.Array) -> tuple[()]:
         return ()
