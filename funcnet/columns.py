@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet import arguments
 from funcnet.keys import typed
 from funcnet.layers import contract
-from funcnet.precision import accumulation_type
+from funcnet.precision import wide
 from funcnet.protocols import AnyLayer, Layer, Loss, Params, Tree
 
 Kind = Literal["ggn", "sampled", "empirical"]
@@ -110,7 +110,7 @@ def summed(net: AnyLayer, pushed: Pushed, each: LeafFunction, once: LeafFunction
 
     def of(i: Any) -> tuple[Tree, Tree]:
         deltas = pushed.deltas(i)
-        squares = jax.tree.map(lambda d: jnp.square(d.astype(accumulation_type(d.dtype))), deltas)
+        squares = jax.tree.map(lambda d: jnp.square(wide(d)), deltas)
         return contract(net, folded(each), pushed.tape, deltas), squares
 
     def folded(f: LeafFunction) -> LeafFunction:

@@ -1,8 +1,8 @@
 """Curvature from the same forward pass: diagonals and Kronecker factors, each a contraction of tape and deltas.
 
 With J_i an example's cost, z its output and H_i = ∂²J_i/∂z² = Σ_c s_c s_cᵀ, the generalised Gauss-Newton
-matrix is GGN = (1/m) Σ_i (∂z_i/∂θ)ᵀ H_i (∂z_i/∂θ). The columns s_c are pushed back like error signals, all
-together, and each arrives as one row of a square root of the GGN (Schraudolph, 2002; Dangel et al., 2020).
+matrix is GGN = (1/m) Σ_i (∂z_i/∂θ)ᵀ H_i (∂z_i/∂θ). The columns s_c are pushed back like error signals, and
+arrive as rows of a square root of the GGN (Schraudolph, 2002; Dangel et al., 2020).
 Three matrices go under similar names; here each has its own:
 
 - "exact", "ggn": the GGN. Where the cost is a log-likelihood, it is the Fisher matrix (Martens, 2014).
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from funcnet.columns import Kind, Pushed, check_key, check_kind, propagated, summed
 from funcnet.layers import Dense, LayerNorm
-from funcnet.precision import accumulation_type, symmetric_product, total
+from funcnet.precision import accumulation_type, symmetric_product, total, wide
 from funcnet.protocols import AnyLayer, Layer, Loss, Params, Tree
 
 
@@ -50,9 +50,10 @@ def ggn_diagonal(
     (1/m) Σ_i Σ_c (∂z_i/∂θ · s_c)², evaluated without dropout. For a `Dense` without positions the columns
     are squared and summed first: (x²)ᵀ Σ_c δ_c², one product for all of them.
 
-    Cost: "exact" is one forward pass, C backward ones (C outputs) and one contraction, with the deltas of all
-    C in memory; "sampled" is about one gradient. In a network with a layer that may mix positions (one
-    without `by_position`) "exact" takes C passes for every position of the output.
+    Cost: "exact" is one forward pass, C backward ones (C outputs) and for `Dense` and `LayerNorm` one
+    contraction, in about twice the memory of a gradient; "sampled" is one gradient. Where a layer may mix
+    positions (one without `by_position`), "exact" takes C passes for every position of the output. Other layers
+    make the gradients of some examples at a time, in the memory of the deltas or of one gradient.
 
     Others: BackPACK's `DiagGGNExact` and `DiagGGNMC` of a mean loss are this; of a summed loss, m times this.
 
@@ -142,8 +143,8 @@ def kronecker_factors(
     GGN, or for "empirical" of the squared gradients.
 
     Cost: the forward and backward pass of a gradient (C backward ones for "ggn"), and for each `Dense` the
-    products n_in × n_in and n_out × n_out (times C for "ggn") instead of n_in × n_out. Memory: the factors, and for
-    "ggn" the deltas of all C columns.
+    products n_in × n_in and n_out × n_out (this one times C for "ggn") instead of n_in × n_out. Memory: that of a
+    gradient, and the factors.
 
     Others: BackPACK's `KFLR` ("ggn"), `KFAC` ("sampled") give G and A like this for a mean loss, the bias apart with
     G alone.
@@ -217,7 +218,7 @@ def _from_squares(leaf: Layer, tape: Tree, squares: Tree) -> Tree:
     """Σ_i Σ_c g_ic² from Σ_c δ_c² where gradients are products: the gradient of squared tape and deltas."""
     if not _is_product(leaf, tape):
         return _zeros(leaf, tape, squares)
-    return leaf.gradient(jax.tree.map(lambda t: jnp.square(t.astype(accumulation_type(t.dtype))), tape), squares)
+    return leaf.gradient(jax.tree.map(lambda t: jnp.square(wide(t)), tape), squares)
 
 
 def _one_by_one(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
@@ -226,7 +227,7 @@ def _one_by_one(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
 
 
 def _zeros(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
-    shapes = jax.eval_shape(leaf.gradient, tape, deltas)
+    shapes = jax.eval_shape(leaf.gradient, *jax.tree.map(wide, (tape, deltas)))
     return jax.tree.map(lambda g: jnp.zeros(g.shape, accumulation_type(g.dtype)), shapes)
 
 
@@ -235,7 +236,7 @@ def _square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
 
     def squares_of(tape: Tree, deltas: Tree) -> Tree:
         grads = leaf.gradient(*jax.tree.map(lambda values: values[None], (tape, deltas)))
-        return jax.tree.map(lambda g: jnp.square(g.astype(accumulation_type(g.dtype))), grads)
+        return jax.tree.map(lambda g: jnp.square(wide(g)), grads)
 
     def block_sum(tape: Tree, deltas: Tree) -> Tree:
         return jax.tree.map(lambda s: total(s, (0,)), jax.vmap(squares_of)(tape, deltas))

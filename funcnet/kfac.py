@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import arguments
-from funcnet.backprop import Backprop
+from funcnet.backprop import Backprop, gradient
 from funcnet.columns import Kind, Pushed, check_kind, columns, function_of, pushed
 from funcnet.curvature import KroneckerPair, factors_of
 from funcnet.layers import Dense
@@ -113,8 +113,8 @@ def scale_by_kfac(
                 "scale_by_kfac: update needs params and backprop: optimizer.update(grads, state, params, "
                 "backprop=fn.backprop(net, loss, params, x, y))."
             )
+        _check_backprop(net, params, backprop)
         fresh = factors_of(net, _pushed(params, backprop, state.step))
-        _check_alike(net, fresh, state.factors)
 
         def average(old: jax.Array, new: jax.Array) -> jax.Array:
             return old + jnp.maximum(1 - decay, 1 / (state.step + 1).astype(old.dtype)) * (new - old)
@@ -150,12 +150,14 @@ def _zeros(net: AnyLayer, params: Params) -> Tree:
     return jax.tree.map(lambda own: zeros(next(learners), own), params, is_leaf=lambda part: isinstance(part, dict))
 
 
-def _check_alike(net: AnyLayer, fresh: Tree, old: Tree) -> None:
-    found, wanted = (str(jax.tree.map(jnp.shape, tree)) for tree in (fresh, old))
+def _check_backprop(net: AnyLayer, params: Params, bp: Backprop) -> None:
+    wanted = str(jax.tree.map(jnp.shape, params))
+    try:
+        found = str(jax.tree.map(jnp.shape, jax.eval_shape(partial(gradient, net), bp.tape, bp.deltas)))
+    except Exception as error:  # whatever a layer says to the tape of another
+        raise ValueError(f"scale_by_kfac: backprop is not of {net}: its tape and deltas do not fit.") from error
     if found != wanted:
-        raise ValueError(
-            f"scale_by_kfac: backprop or state is not of {net}. The factors have shapes {found}, the state's {wanted}."
-        )
+        raise ValueError(f"scale_by_kfac: backprop is not of {net}: it gives gradients {found}, expected {wanted}.")
 
 
 def _each_factor(f: Any, factors: Tree, *rest: Tree) -> Tree:

@@ -13,6 +13,12 @@ def accumulation_type(dtype: Any) -> Any:
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
+def wide(values: jax.Array) -> jax.Array:
+    """Floating values in the accumulation type; others as they are."""
+    floating = jnp.issubdtype(values.dtype, jnp.floating)
+    return values.astype(accumulation_type(values.dtype)) if floating else values
+
+
 def sum_of_products(a: jax.Array, b: jax.Array, a_axes: tuple[int, ...], b_axes: tuple[int, ...]) -> jax.Array:
     """Σ over the named axes of a·b, in the accumulation type: the axes left of a, then those left of b."""
     return lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=accumulation_type(a.dtype))
