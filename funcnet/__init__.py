@@ -2,6 +2,7 @@
 
 from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
 from funcnet.check import check_function, check_gradients, check_layer
+from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
 from funcnet.initializers import (
     Constant,
@@ -14,6 +15,7 @@ from funcnet.initializers import (
     Zeros,
 )
 from funcnet.keys import child_key
+from funcnet.kfac import KfacState, scale_by_kfac
 from funcnet.layers import (
     ELU,
     GELU,
@@ -88,6 +90,8 @@ __all__ = [
     # of each example, from one backward pass
     "weighted_gradient", "example_gradients", "example_square_norms", "example_gram",
     "gradient_moments", "noise_scale", "clipped_gradient", "private_gradient",
+    # curvature
+    "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",

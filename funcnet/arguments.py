@@ -42,13 +42,7 @@ def checked_batch(
 ) -> Batch:
     """All that a cost is computed from, checked; what may not count is taken out."""
     params, x, key = checked_input(net, params, x, key)
-    for name in ("value", "delta"):
-        if isinstance(loss, type) or not callable(getattr(loss, name, None)):
-            raise TypeError(
-                f"loss: expected a loss such as SquaredError(), got {loss!r}, which lacks {name}(output, y)."
-            )
-    if not is_spec(loss):
-        raise TypeError(f"loss: {type(loss).__name__} is not a spec. Put @fn.spec on the class.")
+    check_loss(loss)
     y = as_array("y", y)
     if y.shape[:1] != x.shape[:1]:
         raise ValueError(
@@ -63,6 +57,26 @@ def checked_batch(
     refuse_non_finite("y", y)
     jax.eval_shape(lambda a: loss.value(a, y), output)
     return Batch(params, x, y, weights, key)
+
+
+def check_loss(loss: Any) -> None:
+    for name in ("value", "delta"):
+        if isinstance(loss, type) or not callable(getattr(loss, name, None)):
+            raise TypeError(
+                f"loss: expected a loss such as SquaredError(), got {loss!r}, which lacks {name}(output, y)."
+            )
+    if not is_spec(loss):
+        raise TypeError(f"loss: {type(loss).__name__} is not a spec. Put @fn.spec on the class.")
+
+
+def refuse_mixing(net: AnyLayer) -> None:
+    """Refuse a layer whose output for one example depends on the others: nothing is one example's there."""
+    for layer in leaf_layers(net):
+        if getattr(layer, "mixes_examples", False):
+            raise ValueError(
+                f"net: {layer} mixes examples, so no gradient belongs to one of them. Use a layer that "
+                "treats every example alone, such as LayerNorm."
+            )
 
 
 def as_array(name: str, values: Any) -> jax.Array:

@@ -2,6 +2,11 @@
 
 `value` gives the cost of every example and position, summed over the last axis, in float32 or
 better; `delta` gives its derivative with respect to the output, shaped and typed like the output.
+
+For curvature a loss may have two more. `hessian_columns(output, y=None)` gives the columns s_c of a
+square root of the second derivative with respect to the output, Σ_c s_c s_cᵀ = ∂²(cost)/∂output²,
+stacked in front: (C, m, *positions, C). `sample(key, output)` draws targets as the model predicts
+them, so that E[δ δᵀ] over the draws is that second derivative.
 """
 
 from collections.abc import Callable
@@ -42,10 +47,19 @@ class SquaredError:
         a, y = _matched(self, output, y)
         return (a - y).astype(output.dtype)
 
+    def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return _diagonal(jnp.ones_like(output))
+
+    def sample(self, key: jax.Array, output: jax.Array) -> jax.Array:
+        return output + jax.random.normal(key, output.shape, output.dtype)
+
 
 @spec
 class AbsoluteError:
-    """Σ_k |a_k - y_k|. Its derivative is the sign of a - y, and 0 at 0."""
+    """Σ_k |a_k - y_k|. Its derivative is the sign of a - y, and 0 at 0.
+
+    Its second derivative is 0 wherever there is one, so it has no Gauss-Newton matrix.
+    """
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         a, y = _matched(self, output, y)
@@ -60,7 +74,7 @@ class AbsoluteError:
 class Huber:
     """½ e² where |e| = |a - y| ≤ threshold, threshold (|e| - ½ threshold) beyond (Huber, 1964).
 
-    Its derivative is e, clipped to ±threshold.
+    Its derivative is e, clipped to ±threshold; its second is 1 up to the threshold and 0 beyond.
     """
 
     threshold: float = 1.0
@@ -76,10 +90,17 @@ class Huber:
         a, y = _matched(self, output, y)
         return jnp.clip(a - y, -self.threshold, self.threshold).astype(output.dtype)
 
+    def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        a, y = _matched(self, output, _needed(self, y))
+        return _diagonal((jnp.abs(a - y) <= self.threshold).astype(output.dtype))
+
 
 @spec
 class LogCosh:
-    """Σ_k log cosh(a_k - y_k): ½ e² near 0, |e| - log 2 far away. Its derivative is tanh(a - y)."""
+    """Σ_k log cosh(a_k - y_k): ½ e² near 0, |e| - log 2 far away.
+
+    Its derivative is tanh(a - y), its second 1 / cosh²(a - y).
+    """
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         return _over_features(optax.losses.log_cosh(*_matched(self, output, y)))
@@ -87,6 +108,10 @@ class LogCosh:
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         a, y = _matched(self, output, y)
         return jnp.tanh(a - y).astype(output.dtype)
+
+    def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        a, y = _matched(self, output, _needed(self, y))
+        return _diagonal((1 / jnp.cosh(a - y)).astype(output.dtype))
 
 
 @spec
@@ -132,6 +157,20 @@ class CrossEntropy:
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The classes' probabilities, softmax(a): what `predict` gives, read as this loss reads it."""
         return jax.nn.softmax(output)
+
+    def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        # diag(p) - p pᵀ = Σ_c p_c (e_c - p)(e_c - p)ᵀ
+        p = jax.nn.softmax(output.astype(accumulation_type(output.dtype)))
+        root = jnp.sqrt(p if y is None else p * self._targets(output, y)[2])
+        return (jnp.expand_dims(jnp.moveaxis(root, -1, 0), -1) * (_unit_columns(p) - p[None])).astype(output.dtype)
+
+    def sample(self, key: jax.Array, output: jax.Array) -> jax.Array:
+        if self.label_smoothing:
+            raise ValueError(
+                f"{self}: with smoothed targets no class drawn from the model has the second derivative as the "
+                "second moment of its delta. Use CrossEntropy() here: smoothing does not change the second derivative."
+            )
+        return jax.random.categorical(key, output.astype(accumulation_type(output.dtype)))
 
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
         """Logits in the accumulation type, the (smoothed) probabilities of the classes, and their sum."""
@@ -189,6 +228,14 @@ class BinaryCrossEntropy:
         """The probabilities of yes, σ(a): what `predict` gives, read as this loss reads it."""
         return jax.nn.sigmoid(output)
 
+    def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        logits = output.astype(accumulation_type(output.dtype))
+        return _diagonal(jnp.sqrt(jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)).astype(output.dtype))
+
+    def sample(self, key: jax.Array, output: jax.Array) -> jax.Array:
+        chance = jax.nn.sigmoid(output.astype(accumulation_type(output.dtype)))
+        return jax.random.bernoulli(key, chance).astype(output.dtype)
+
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         given, y = y, jnp.asarray(y)
         if jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool:
@@ -196,6 +243,23 @@ class BinaryCrossEntropy:
         logits, q = _matched(self, output, y)
         _refuse(self, given, lambda q: (q < 0) | (q > 1), "targets must lie in 0 … 1")
         return logits, jnp.where((q < 0) | (q > 1), jnp.nan, q)
+
+
+def _unit_columns(like: jax.Array) -> jax.Array:
+    """The unit vectors e_c in front: (C, 1, …, 1, C)."""
+    C = like.shape[-1]
+    return jnp.eye(C, dtype=like.dtype).reshape(C, *[1] * (like.ndim - 1), C)
+
+
+def _diagonal(root: jax.Array) -> jax.Array:
+    """The columns of a diagonal matrix, given its diagonal (m, *positions, C)."""
+    return _unit_columns(root) * root[None]
+
+
+def _needed(loss: Any, y: jax.Array | None) -> jax.Array:
+    if y is None:
+        raise ValueError(f"{loss}: its second derivative depends on the target. Give y (or use kind 'empirical').")
+    return y
 
 
 def _over_features(costs: jax.Array) -> jax.Array:

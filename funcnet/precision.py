@@ -1,5 +1,6 @@
 """Sums of products in float32 or better, whatever the type of what is summed."""
 
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -12,9 +13,26 @@ def accumulation_type(dtype: Any) -> Any:
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
+def wide(values: jax.Array) -> jax.Array:
+    """Floating values in the accumulation type; others as they are."""
+    floating = jnp.issubdtype(values.dtype, jnp.floating)
+    return values.astype(accumulation_type(values.dtype)) if floating else values
+
+
 def sum_of_products(a: jax.Array, b: jax.Array, a_axes: tuple[int, ...], b_axes: tuple[int, ...]) -> jax.Array:
     """Σ over the named axes of a·b, in the accumulation type: the axes left of a, then those left of b."""
     return lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=accumulation_type(a.dtype))
+
+
+def symmetric_product(rows: jax.Array) -> jax.Array:
+    """rowsᵀ rows. Of a large one three strips up to the diagonal, 2/3 of the products; the rest mirrors them."""
+    n = rows.shape[1]
+    if n < 256:
+        return sum_of_products(rows, rows, (0,), (0,))
+    edges = [0, n // 3, 2 * n // 3, n]
+    strips = [sum_of_products(rows[:, i:j], rows[:, i:], (0,), (0,)) for i, j in pairwise(edges)]
+    upper = jnp.concatenate([jnp.pad(strip, ((0, 0), (i, 0))) for i, strip in zip(edges, strips)])
+    return jnp.where(jnp.tri(n, dtype=bool).T, upper, upper.T)
 
 
 def total(values: jax.Array, axes: tuple[int, ...] | None = None, keepdims: bool = False) -> jax.Array:

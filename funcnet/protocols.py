@@ -24,8 +24,10 @@ class Layer(Protocol):
     Optional attributes say more about a layer. `draws = True`: its `forward` uses the key.
     `n_in` and `n_out`: numbers of features it takes and gives. `keeps_size = True`: it gives as
     many features as it takes. A `Chain` uses these three to refuse sizes that do not meet.
-    A fourth, `mixes_examples = True`, says that it breaks the third law (batch normalisation in
-    training): whatever asks for an example's own gradient refuses it by name.
+    `by_position = True`: it treats every position as if it were an example, and its tape and deltas
+    have the positions behind the examples; curvature then costs no more for many positions.
+    `mixes_examples = True` owns up to breaking the third law (batch normalisation in training):
+    whatever asks for an example's own gradient refuses such a layer by name.
 
     Three optional functions give a cheaper way than `gradient` of one example after the other:
     `square_norms(tape, deltas)`, Σ g_i² over the parameters, (m,); `square_sum(tape, deltas)`,
@@ -79,7 +81,8 @@ AnyLayer: TypeAlias = Layer | Combinator
 class Loss(Protocol):
     """A cost of each example and position, and its derivative.
 
-    `output` and `y` are (m, *positions, features) unless the loss says otherwise of `y`.
+    `output` and `y` are (m, *positions, features) unless the loss says otherwise of `y`. For curvature
+    it may add `hessian_columns(output, y=None)` and `sample(key, output)`: see `funcnet.losses`.
     """
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:

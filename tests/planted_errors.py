@@ -17,7 +17,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
-ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp", "per_example", "privacy", "check"]
+ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
+ORDER += ["per_example", "privacy", "curvature", "kfac", "check"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -27,6 +28,7 @@ EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py",
 MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
 METRIC, CAST, FILE = "train/metrics.py", "layers/cast.py", "model_file.py"
 PER, PRIV, CONTR = "per_example.py", "privacy.py", "contractions.py"
+CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -87,6 +89,30 @@ ERRORS = [
     ("0·∞ at a masked position", ARG, "x = replaced(x, counts if x", "x = replaced(x, example if x"),
     ("0·∞ when all is masked", ARG, "jnp.where(flat.any(), rows[jnp.argmax(flat)]", "jnp.where(True, rows[jnp.argmax(flat)]"),
     ("sums of products held in bfloat16", PREC, "jnp.float64 if dtype == jnp.float64 else jnp.float32", "dtype"),
+    ("curvature, cross-entropy: a column without its root of p", LOSS, "jnp.moveaxis(root, -1, 0)", "jnp.moveaxis(root * root, -1, 0)"),
+    ("curvature, cross-entropy: only the diagonal", LOSS, "(_unit_columns(p) - p[None])", "_unit_columns(p)"),
+    ("curvature, binary: the variance instead of its root", LOSS, "_diagonal(jnp.sqrt(jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits))", "_diagonal((jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits))"),
+    ("curvature, Huber: curved beyond the threshold", LOSS, "(jnp.abs(a - y) <= self.threshold)", "(jnp.abs(a - y) >= 0)"),
+    ("curvature, log-cosh: the root forgotten", LOSS, "(1 / jnp.cosh(a - y))", "(1 / jnp.cosh(a - y) ** 2)"),
+    ("curvature, squared error: samples twice as wide", LOSS, "output + jax.random.normal", "output + 2 * jax.random.normal"),
+    ("curvature: squares of the last column only", COLS, "jax.tree.map(jnp.add, sums, of(i)), None", "(jax.tree.map(jnp.add, sums[0], of(i)[0]), of(i)[1]), None"),
+    ("curvature: positions that meet pushed back together", COLS, "passes = 1 if by_position or kind", "passes = 1 if True or kind"),
+    ("curvature: positions taken for examples where they meet", COLS, "by_position = getattr(net, \"by_position\", False)", "by_position = True"),
+    ("curvature: empirical squares of positions apart", COLS, "if by_position and kind != \"empirical\" else 0", "if by_position else 0"),
+    ("curvature: tape not squared", CURV, "jnp.square(wide(t)), tape), squares)", "wide(t), tape), squares)"),
+    ("curvature: a sum instead of a mean", CURV, "s / max(pushed.m, 1)", "s / 1"),
+    ("curvature: the last block of examples left out", CURV, "if whole < m else sums", "if whole > m else sums"),
+    ("curvature: gradients of a block squared together", CURV, "jax.vmap(squares_of)(tape, deltas)", "jax.tree.map(lambda s: s[None], jax.tree.map(jnp.square, leaf.gradient(tape, deltas)))"),
+    ("curvature: A without its 1 for the bias", CURV, "jnp.ones((len(rows), 1), x.dtype)", "jnp.zeros((len(rows), 1), x.dtype)"),
+    ("curvature: G a mean over positions", CURV, "symmetric_product(deltas.reshape(-1, leaf.n_out)) / m", "symmetric_product(deltas.reshape(-1, leaf.n_out)) / (deltas.size / leaf.n_out)"),
+    ("K-FAC: damping without pi", KFAC, "KroneckerPair(_inverse_of(factor.a, pi * root)", "KroneckerPair(_inverse_of(factor.a, root)"),
+    ("K-FAC: pi of traces, not of their means", KFAC, "(jnp.trace(side) / max(len(side), 1) for side in factor)", "(jnp.trace(side) for side in factor)"),
+    ("K-FAC: an inverse by the wrong triangle", KFAC, "half.T @ half", "half @ half.T"),
+    ("K-FAC: inverses never refreshed again", KFAC, "state.step % every == 0", "state.step == 0"),
+    ("K-FAC: inverses of the old factors", KFAC, "partial(_inverse, damping=damping), factors)", "partial(_inverse, damping=damping), state.factors)"),
+    ("K-FAC: averages that never forget", KFAC, "jnp.maximum(1 - decay, 1 /", "jnp.maximum(0 * decay, 1 /"),
+    ("K-FAC: one draw for all steps", KFAC, "jax.random.fold_in(jax.random.key(seed), step)", "jax.random.fold_in(jax.random.key(seed), 0 * step)"),
+    ("K-FAC: bias not moved with the weights", KFAC, "\"b\": moved[-1]}", "\"b\": rows[-1]}"),
     ("cost's own rule forgets what comes from above", "custom_vjp.py", "lambda g: g * jnp.asarray(scale, g.dtype)", "lambda g: g"),
     ("what fills up the last batch counts", UPDATE, "return counted.astype(", "return jnp.ones_like(counted).astype("),
     ("what fills up a weighted batch counts", UPDATE, "weights * counted.astype", "weights * (counted | True).astype"),

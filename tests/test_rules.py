@@ -28,8 +28,9 @@ FLOORS = [
     ["contractions"],
     ["layers"],
     ["parameters", "backprop", "serialization"],
-    ["custom_vjp", "per_example", "model_file"],
-    ["privacy", "flow"],
+    ["custom_vjp", "per_example", "columns", "model_file"],
+    ["privacy", "flow", "curvature"],
+    ["kfac"],
     ["check", "train"],
     ["__init__"],
 ]

@@ -41,6 +41,7 @@ class Parameterless:
 
     keeps_size: ClassVar[bool] = True
     elementwise: ClassVar[bool] = True
+    by_position: ClassVar[bool] = True
 
     def init(self, key: jax.Array) -> tuple[()]:
         return ()

@@ -63,6 +63,10 @@ class Chain:
         return all(getattr(layer, "keeps_size", False) for layer in self.layers)
 
     @property
+    def by_position(self) -> bool:
+        return all(getattr(layer, "by_position", False) for layer in self.layers)
+
+    @property
     def n_in(self) -> int | None:
         return _first_size(self.layers, "n_in")
 
@@ -120,6 +124,10 @@ class Residual:
     @property
     def keeps_size(self) -> bool:
         return getattr(self.layer, "keeps_size", False)
+
+    @property
+    def by_position(self) -> bool:
+        return getattr(self.layer, "by_position", False)
 
     @property
     def n_in(self) -> int | None:

@@ -1,7 +1,7 @@
 """`Dense`: weighted sums of the inputs, plus a bias."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ class Dense:
     n_out: int
     bias: bool
     initializer: Initializer
+    by_position: ClassVar[bool] = True
 
     def __init__(self, n_in: int, n_out: int, bias: bool = True, init: Initializer = GlorotUniform()) -> None:
         for name, value in (("n_in", n_in), ("n_out", n_out), ("bias", bias), ("initializer", init)):

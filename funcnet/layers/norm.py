@@ -1,6 +1,6 @@
 """`LayerNorm`: each example's features shifted and scaled to mean 0 and variance 1."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class LayerNorm:
 
     n: int
     epsilon: float = 1e-5
+    by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.epsilon < 0:

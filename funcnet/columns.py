@@ -1,0 +1,148 @@
+"""What curvature pushes back through a network: columns of a square root of the loss's second derivative."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import arguments
+from funcnet.keys import typed
+from funcnet.layers import contract
+from funcnet.precision import wide
+from funcnet.protocols import AnyLayer, Layer, Loss, Params, Tree
+
+Kind = Literal["ggn", "sampled", "empirical"]
+LeafFunction = Callable[[Layer, Tree, Tree], Tree]
+
+
+class Pushed(NamedTuple):
+    """A tape, and the deltas of every column that is pushed back through it.
+
+    Attributes:
+        tape: of the forward pass.
+        deltas: of column number i.
+        number: how many columns there are.
+        m: number of examples.
+        positions: how many axes of positions count as examples.
+    """
+
+    tape: Tree
+    deltas: Callable[[Any], Tree]
+    number: int
+    m: int
+    positions: int
+
+
+def propagated(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, kind: Kind, key: jax.Array | None) -> Pushed:
+    """One forward pass, and what a kind of curvature pushes back."""
+    if y is None:
+        arguments.check_loss(loss)
+        params, x, _ = arguments.checked_input(net, params, x)
+        arguments.refuse_non_finite("x", x)
+    else:
+        params, x, y, _, _ = arguments.checked_batch(net, loss, params, x, y)
+    arguments.refuse_mixing(net)
+    output, tape = net.forward(params, x)
+    return pushed(net, params, tape, columns(loss, output, y, kind, key), kind)
+
+
+def columns(loss: Loss, output: jax.Array, y: jax.Array | None, kind: Kind, key: jax.Array | None) -> jax.Array:
+    """What to push back, stacked in front: (K, *output.shape)."""
+    if kind == "empirical":
+        if y is None:
+            raise ValueError("y: kind 'empirical' is made of the gradients at the true targets. Give y.")
+        return loss.delta(output, y)[None]
+    function = function_of(loss, kind)
+    if kind == "sampled":
+        return loss.delta(output, function(key, output))[None]
+    made: jax.Array = function(output, y)
+    if made.shape[1:] != output.shape:
+        raise ValueError(
+            f"{loss}: hessian_columns gives shape {made.shape}, expected (C, *{output.shape}): every column is "
+            "shaped like the output."
+        )
+    return made
+
+
+def function_of(loss: Loss, kind: Kind) -> Callable[..., jax.Array]:
+    """The loss's function that a kind of curvature is made of."""
+    name = {"ggn": "hessian_columns", "sampled": "sample", "empirical": "delta"}[kind]
+    function: Any = getattr(loss, name, None)
+    if function is None:
+        raise TypeError(
+            f"loss: {loss} has no {name}, which this kind of curvature is made of. (AbsoluteError has no "
+            "Gauss-Newton matrix: its second derivative is 0 wherever there is one.) Use another loss, such as "
+            "SquaredError(), or what is made of true targets: kind 'empirical', fn.empirical_fisher_diagonal."
+        )
+    return function
+
+
+def pushed(net: AnyLayer, params: Params, tape: Tree, columns: jax.Array, kind: Kind) -> Pushed:
+    """The columns pushed back.
+
+    A column is of one output of one position. Columns of all positions go together only where positions do not
+    meet on the way down: there their gradients would add up before they are squared. Drawn targets
+    may go together everywhere, since what meets is independent and has mean 0.
+    """
+    K, m, *positions = columns.shape[:-1]
+    by_position = getattr(net, "by_position", False)
+    passes = 1 if by_position or kind != "ggn" else math.prod(positions)
+
+    def deltas(i: Any) -> Tree:
+        column = columns[i // passes]
+        if passes > 1:
+            here = jnp.arange(passes) == i % passes
+            column = jnp.where(here.reshape(1, *positions, 1), column, 0)
+        return net.backward(params, tape, column)[1]
+
+    # The empirical gradient of an example is that of all its positions together.
+    return Pushed(tape, deltas, K * passes, m, len(positions) if by_position and kind != "empirical" else 0)
+
+
+def summed(net: AnyLayer, pushed: Pushed, each: LeafFunction, once: LeafFunction) -> Tree:
+    """Σ_c contract(each, tape, δ_c) + contract(once, tape, Σ_c δ_c²).
+
+    One column after the other: measured faster than all of them side by side, whose deltas no cache
+    holds, and in the memory of one. Both functions give the whole tree, zeros where the other has the say.
+    """
+
+    def of(i: Any) -> tuple[Tree, Tree]:
+        deltas = pushed.deltas(i)
+        squares = jax.tree.map(lambda d: jnp.square(wide(d)), deltas)
+        return contract(net, folded(each), pushed.tape, deltas), squares
+
+    def folded(f: LeafFunction) -> LeafFunction:
+        return lambda leaf, tape, deltas: f(
+            leaf, _as_examples(tape, pushed.positions), _as_examples(deltas, pushed.positions)
+        )
+
+    def add(sums: Tree, i: jax.Array) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, sums, of(i)), None
+
+    if pushed.number == 1:
+        sums, squares = of(0)
+    else:
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(of, 0))
+        (sums, squares), _ = jax.lax.scan(add, zeros, jnp.arange(pushed.number))
+    return jax.tree.map(jnp.add, sums, contract(net, folded(once), pushed.tape, squares))
+
+
+def _as_examples(tree: Tree, positions: int) -> Tree:
+    """Tape or deltas with this many axes of positions taken for examples."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[1 + positions :]), tree) if positions else tree
+
+
+def check_kind(kind: str, kinds: tuple[str, ...]) -> None:
+    if kind not in kinds:
+        raise ValueError(f"kind: expected {' or '.join(map(repr, kinds))}, got {kind!r}.")
+
+
+def check_key(kind: str, key: Any) -> None:
+    if kind != "sampled" and key is not None:
+        raise ValueError(f"key: kind {kind!r} draws no random numbers, so a key has no use. Leave key out.")
+    if kind == "sampled" and not (arguments.is_key(key) and typed(key).ndim == 0):
+        raise TypeError(
+            f"key: kind 'sampled' draws targets. Give one, jax.random.key(seed); got {arguments.shown(key)}."
+        )
