@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcnet.arguments import replaced
-from funcnet.precision import accumulation_type, sum_of_products, total
+from funcnet.precision import sum_of_products, total, wide
 from funcnet.protocols import Layer, Tree
 from funcnet.reduction import weighted
 
@@ -24,7 +24,7 @@ STRIPS, LEAST = 4, 64  # of a Gram matrix, of which 10/16 is then computed; rows
 def counted(tape: Tree, deltas: Tree, weights: jax.Array) -> tuple[Tree, Tree]:
     """Tape and deltas in which example i counts weights[i] times: at 0 exactly nothing, whatever they hold."""
     counts = weights != 0
-    tape, deltas = jax.tree.map(_wide, (tape, deltas))
+    tape, deltas = jax.tree.map(wide, (tape, deltas))
     kept = jax.tree.map(lambda a: replaced(a, counts) if _floating(a) else a, tape)
     kept = lax.optimization_barrier(kept)  # XLA would transpose the tape while it masks it, which is slow on CPUs
     return kept, jax.tree.map(lambda a: weighted(a, weights) if _floating(a) else a, deltas)
@@ -101,7 +101,7 @@ def generic_square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> jax.Array:
 
 def generic_square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     def squares(part: tuple[Tree, Tree]) -> Tree:
-        return jax.tree.map(lambda g: total(jnp.square(_wide(g)), (0,)), gradients(leaf, *part))
+        return jax.tree.map(lambda g: total(jnp.square(wide(g)), (0,)), gradients(leaf, *part))
 
     blocks, last = _blocks((tape, deltas), parameter_count(leaf, tape, deltas))
     if blocks is None:
@@ -156,12 +156,8 @@ def _blocks(examples: Tree, held: int) -> tuple[Tree | None, Tree]:
 
 
 def _flat(grads: Tree) -> list[jax.Array]:
-    return [_wide(g).reshape(len(g), math.prod(g.shape[1:])) for g in jax.tree.leaves(grads)]
+    return [wide(g).reshape(len(g), math.prod(g.shape[1:])) for g in jax.tree.leaves(grads)]
 
 
 def _floating(values: jax.Array) -> bool:
     return jnp.issubdtype(values.dtype, jnp.floating)
-
-
-def _wide(values: jax.Array) -> jax.Array:
-    return values.astype(accumulation_type(values.dtype)) if _floating(values) else values

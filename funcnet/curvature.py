@@ -11,15 +11,15 @@ Three matrices go under similar names; here each has its own:
   good, whatever the curvature (Kunstner et al., 2019).
 """
 
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.columns import Kind, Pushed, check_key, check_kind, propagated, summed
+from funcnet.contractions import square_sum
 from funcnet.layers import Dense, LayerNorm
-from funcnet.precision import accumulation_type, symmetric_product, total, wide
+from funcnet.precision import accumulation_type, symmetric_product, wide
 from funcnet.protocols import AnyLayer, Layer, Loss, Params, Tree
 
 
@@ -223,34 +223,9 @@ def _from_squares(leaf: Layer, tape: Tree, squares: Tree) -> Tree:
 
 def _one_by_one(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """Σ_i g_i² of one column, where `_from_squares` does not serve all columns at once."""
-    return _zeros(leaf, tape, deltas) if _is_product(leaf, tape) else _square_sum(leaf, tape, deltas)
+    return _zeros(leaf, tape, deltas) if _is_product(leaf, tape) else square_sum(leaf, tape, deltas)
 
 
 def _zeros(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     shapes = jax.eval_shape(leaf.gradient, *jax.tree.map(wide, (tape, deltas)))
     return jax.tree.map(lambda g: jnp.zeros(g.shape, accumulation_type(g.dtype)), shapes)
-
-
-def _square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
-    """Σ_i g_i² like params, g_i the gradient of example i, in no more memory than the deltas (or one gradient) take."""
-
-    def squares_of(tape: Tree, deltas: Tree) -> Tree:
-        grads = leaf.gradient(*jax.tree.map(lambda values: values[None], (tape, deltas)))
-        return jax.tree.map(lambda g: jnp.square(wide(g)), grads)
-
-    def block_sum(tape: Tree, deltas: Tree) -> Tree:
-        return jax.tree.map(lambda s: total(s, (0,)), jax.vmap(squares_of)(tape, deltas))
-
-    def add(sums: Tree, part: tuple[Tree, Tree]) -> tuple[Tree, None]:
-        return jax.tree.map(jnp.add, sums, block_sum(*part)), None
-
-    zeros, seen = _zeros(leaf, tape, deltas), jax.tree.leaves(deltas)
-    if not jax.tree.leaves(zeros):
-        return zeros
-    m = len(seen[0])
-    block = max(1, min(m, sum(d.size for d in seen) // sum(z.size for z in jax.tree.leaves(zeros))))
-    whole = m // block * block
-    split = partial(jax.tree.map, lambda v: v[:whole].reshape(-1, block, *v.shape[1:]))
-    sums, _ = jax.lax.scan(add, zeros, (split(tape), split(deltas)))
-    rest = jax.tree.map(lambda v: v[whole:], (tape, deltas))
-    return jax.tree.map(jnp.add, sums, block_sum(*rest)) if whole < m else sums

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import arguments
-from funcnet.backprop import Backprop, gradient
+from funcnet.backprop import Backprop
 from funcnet.columns import Kind, Pushed, check_kind, columns, function_of, pushed
 from funcnet.curvature import KroneckerPair, factors_of
 from funcnet.layers import Dense
+from funcnet.per_example import check_backprop
 from funcnet.precision import accumulation_type
 from funcnet.protocols import AnyLayer, Layer, Loss, Params, Tree
 
@@ -113,7 +114,7 @@ def scale_by_kfac(
                 "scale_by_kfac: update needs params and backprop: optimizer.update(grads, state, params, "
                 "backprop=fn.backprop(net, loss, params, x, y))."
             )
-        _check_backprop(net, params, backprop)
+        check_backprop(net, backprop, "backprop")
         fresh = factors_of(net, _pushed(params, backprop, state.step))
 
         def average(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -148,16 +149,6 @@ def _zeros(net: AnyLayer, params: Params) -> Tree:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, accumulation_type(leaf.dtype)), own)
 
     return jax.tree.map(lambda own: zeros(next(learners), own), params, is_leaf=lambda part: isinstance(part, dict))
-
-
-def _check_backprop(net: AnyLayer, params: Params, bp: Backprop) -> None:
-    wanted = str(jax.tree.map(jnp.shape, params))
-    try:
-        found = str(jax.tree.map(jnp.shape, jax.eval_shape(partial(gradient, net), bp.tape, bp.deltas)))
-    except Exception as error:  # whatever a layer says to the tape of another
-        raise ValueError(f"scale_by_kfac: backprop is not of {net}: its tape and deltas do not fit.") from error
-    if found != wanted:
-        raise ValueError(f"scale_by_kfac: backprop is not of {net}: it gives gradients {found}, expected {wanted}.")
 
 
 def _each_factor(f: Any, factors: Tree, *rest: Tree) -> Tree:

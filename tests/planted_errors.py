@@ -166,7 +166,7 @@ ERRORS = [
     ("per example: bias left out of inner products", DENSE, "x2, 0) + float(self.bias)", "x2, 0)"),
     ("per example: a norm where its square belongs", DENSE, "return (x_squares * delta_squares)[:, 0]", "return jnp.sqrt(x_squares * delta_squares)[:, 0]"),
     ("per example: what cancels between positions is not rounded up", DENSE, "rounding = 8 *", "rounding = 0 *"),
-    ("per example: squares of the sums instead of sums of squares", CONTR, "lambda g: total(jnp.square(_wide(g)), (0,))", "lambda g: jnp.square(total(_wide(g), (0,)))"),
+    ("per example: squares of the sums instead of sums of squares", CONTR, "lambda g: total(jnp.square(wide(g)), (0,))", "lambda g: jnp.square(total(wide(g), (0,)))"),
     ("per example: the last block forgotten", CONTR, "found.reshape(-1, *found.shape[2:]), f(last)]", "found.reshape(-1, *found.shape[2:]), 0 * f(last)]"),
     ("per example: the last block forgotten in a sum", CONTR, "start = squares(last)", "start = jax.tree.map(jnp.zeros_like, squares(last))"),
     ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
