@@ -280,5 +280,5 @@ def backprop(
     costs = loss.value(output, batch.y)
     shares = shares_of(costs, batch.weights, "sum")
     input_delta, deltas = net.backward(batch.params, tape, weighted(loss.delta(output, batch.y), shares))
-    per_example = total(weighted(costs, shares).reshape(len(costs), -1), (1,))
+    per_example = total(weighted(costs, shares), tuple(range(1, costs.ndim)))
     return Backprop(per_example, output, tape, deltas, input_delta)

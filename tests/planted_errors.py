@@ -82,7 +82,7 @@ ERRORS = [
     ("weights not normalised", RED, "weights.astype(accumulation_type(costs.dtype)) * factor", "weights.astype(costs.dtype)"),
     ("weights divided by their number", RED, "mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)", "mass = jnp.asarray(float(len(weights)), mass.dtype)"),
     ("deltas of backprop scaled by the batch", BACK, "shares = shares_of(costs, batch.weights, \"sum\")", "shares = shares_of(costs, batch.weights, \"mean\")"),
-    ("costs of backprop without weights", BACK, "total(weighted(costs, shares).reshape", "total(costs.reshape"),
+    ("costs of backprop without weights", BACK, "total(weighted(costs, shares), tuple", "total(costs, tuple"),
     ("gradient from the deltas' own layer above", BACK, "leaf.gradient(kept, seen), tape, deltas)", "leaf.gradient(kept, 2 * seen), tape, deltas)"),
     ("0·∞ in the targets of a masked row", ARG, "    y = replaced(y,", "    replaced(y,"),
     ("0·∞ in the inputs of a masked row", ARG, "    x = replaced(x, counts", "    replaced(x, counts"),

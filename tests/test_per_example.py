@@ -150,7 +150,7 @@ def compare(net, positions, weighted, tolerance, **options):
     wanted = expected(*arguments, other, weightings)
     if len(arguments[3]) == 1:  # a variance of 0, but for rounding
         assert not any(v.any() for v in jax.tree.leaves(wanted["moments"][1]))
-        assert found.pop("noise scale") < 1e-15
+        assert found.pop("noise scale") < 1e-14
         assert max(v.max() for v in jax.tree.leaves(found.pop("moments")[1])) < 1e-14
     for name in wanted.keys() & found.keys():
         assert disagreement(found[name], wanted[name]) <= tolerance, name
