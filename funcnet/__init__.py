@@ -4,6 +4,7 @@ from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradie
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
+from funcnet.flow import gradient_flow
 from funcnet.initializers import (
     Constant,
     GlorotNormal,
@@ -23,6 +24,7 @@ from funcnet.layers import (
     Chain,
     Dense,
     Dropout,
+    FeedbackAlignment,
     Identity,
     LayerNorm,
     LeakyReLU,
@@ -30,6 +32,7 @@ from funcnet.layers import (
     ReLU,
     Residual,
     Sigmoid,
+    SignSymmetric,
     SiLU,
     Softmax,
     Softplus,
@@ -42,6 +45,7 @@ from funcnet.model_file import load_model, save_model
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.per_example import (
+    example_cosines,
     example_gradients,
     example_gram,
     example_square_norms,
@@ -62,12 +66,14 @@ from funcnet.train import (
     History,
     MeanAbsoluteError,
     Metric,
+    Privacy,
     TopK,
     Trainings,
     TrainState,
     class_weights,
     fit,
     fit_many,
+    noise_multiplier,
     train_epoch,
     train_state,
 )
@@ -76,7 +82,7 @@ __all__ = [
     # networks
     "mlp", "Chain", "Dense", "Residual", "Dropout", "LayerNorm",
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus",
-    "Softmax", "LogSoftmax", "Identity",
+    "Softmax", "LogSoftmax", "Identity", "FeedbackAlignment", "SignSymmetric",
     # what they are trained on
     "SquaredError", "AbsoluteError", "Huber", "LogCosh", "CrossEntropy", "BinaryCrossEntropy",
     "L1", "L2", "ElasticNet",
@@ -88,13 +94,14 @@ __all__ = [
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
     # of each example, from one backward pass
-    "weighted_gradient", "example_gradients", "example_square_norms", "example_gram",
-    "gradient_moments", "noise_scale", "clipped_gradient", "private_gradient",
+    "weighted_gradient", "example_gradients", "example_square_norms", "example_gram", "example_cosines",
+    "gradient_moments", "noise_scale", "gradient_flow", "clipped_gradient", "private_gradient",
     # curvature
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",
+    "Privacy", "noise_multiplier",
     "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",
     # specs of your own
     "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "contract", "child_key",

@@ -76,6 +76,18 @@ def upper_gram(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     return jnp.concatenate([strip(start) for start in range(0, m, height)]) if m else jnp.zeros((0, 0))
 
 
+def inner_by_example(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> Any:
+    """Σ g_i h_i over a layer's parameters, example by example: (m,), or `()` for a layer without parameters."""
+    count = parameter_count(leaf, tape, deltas)
+    if not count:
+        return ()
+
+    def one(*example: Tree) -> jax.Array:
+        return inner(leaf, *jax.tree.map(lambda a: a[None], example)).reshape(())
+
+    return in_blocks(lambda part: jax.vmap(one)(*part), (tape, deltas, tape2, deltas2), count)
+
+
 class Pair(NamedTuple):
     """An array of one batch and that of another, at one place of a tape or of deltas."""
 
@@ -86,10 +98,12 @@ class Pair(NamedTuple):
 def gram_of_pairs(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     """`inner` of two batches whose arrays come in pairs."""
 
-    def take(batch: int) -> tuple[Tree, Tree]:
-        return jax.tree.map(lambda pair: pair[batch], (tape, deltas), is_leaf=lambda part: isinstance(part, Pair))
+    return inner(leaf, *one_of_pairs(0, tape, deltas), *one_of_pairs(1, tape, deltas))
 
-    return inner(leaf, *take(0), *take(1))
+
+def one_of_pairs(batch: int, tape: Tree, deltas: Tree) -> tuple[Tree, Tree]:
+    """Tape and deltas of the first batch, or of the second."""
+    return jax.tree.map(lambda pair: pair[batch], (tape, deltas), is_leaf=lambda part: isinstance(part, Pair))
 
 
 def generic_square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> jax.Array:

@@ -14,6 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from funcnet import arguments, contractions
 from funcnet.backprop import Backprop, gradient
@@ -22,6 +23,7 @@ from funcnet.precision import accumulation_type, total
 from funcnet.protocols import AnyLayer, Layer, Tree
 
 __all__ = [
+    "example_cosines",
     "example_gradients",
     "example_gram",
     "example_square_norms",
@@ -187,6 +189,54 @@ def example_gram(net: AnyLayer, bp: Backprop, other: Backprop | None = None) -> 
     pairs = [jax.tree.map(contractions.Pair, *trees) for trees in ((bp.tape, other.tape), (bp.deltas, other.deltas))]
     each = contract(net, contractions.gram_of_pairs, *pairs)
     return whole(each, (m, columns), bp)
+
+
+def example_cosines(net: AnyLayer, bp: Backprop, other: Backprop) -> jax.Array:
+    """cos of the angle between each example's two gradients, g_i·h_i / (‖g_i‖ ‖h_i‖).
+
+    For another learning rule's, or other parameters', beside the true one: below 0 a step along one undoes
+    what the other wants.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        other: another, with m examples, whose gradients are h_i. Its network may be another spec, if its tape and
+            deltas are alike: `FeedbackAlignment(net)`.
+
+    Returns:
+        (m,), in float32 or better; 0 where a gradient is 0.
+
+    Raises:
+        TypeError, ValueError: as `weighted_gradient`; batches of other sizes.
+
+    Cost:
+        For `Dense` without positions passes over tapes and deltas; with them as `example_square_norms`,
+        three times. No gradient is held.
+
+    Source: Lillicrap et al., 2016 (their angle, there of the hidden error signal).
+
+    Example:
+        >>> import funcnet as fn, jax
+        >>> net, x, y = fn.mlp((2, 3, 1)), [[1.0, 2.0]], [[1.0]]
+        >>> params = fn.init(net, jax.random.key(0))
+        >>> bp = fn.backprop(net, fn.SquaredError(), params, x, y)
+        >>> fn.example_cosines(net, bp, bp).round(5).tolist()
+        [1.0]
+    """
+    m = check_backprop(net, bp)
+    if check_backprop(net, other, "other") != m:
+        raise ValueError(f"other: has {len(other.costs)} examples, expected {m}, as bp.")
+    pairs = [jax.tree.map(contractions.Pair, *trees) for trees in ((bp.tape, other.tape), (bp.deltas, other.deltas))]
+
+    def products(i: int, j: int) -> jax.Array:
+        def between(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+            first, second = (contractions.one_of_pairs(number, tape, deltas) for number in (i, j))
+            return contractions.inner_by_example(leaf, *first, *second)
+
+        return whole(contract(net, between, *pairs), (m,), bp)
+
+    both, sizes = products(0, 1), products(0, 0) * products(1, 1)
+    return jnp.where(sizes > 0, both * lax.rsqrt(jnp.where(sizes > 0, sizes, 1)), 0)
 
 
 def gradient_moments(net: AnyLayer, bp: Backprop) -> tuple[Tree, Tree]:

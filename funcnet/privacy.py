@@ -132,6 +132,13 @@ def private_gradient(
     if not is_key(key) or typed(key).shape != ():
         raise TypeError(f"key: expected one key, jax.random.key(seed), got {shown(key)}.")
     grads, _ = clipped_gradient(net, bp, max_norm, per_layer)
+    return noised_mean(grads, key, max_norm, noise_multiplier, expected_batch_size)
+
+
+def noised_mean(
+    grads: Tree, key: jax.Array, max_norm: ArrayLike, noise_multiplier: ArrayLike, expected_batch_size: ArrayLike
+) -> Tree:
+    """`private_gradient` of a sum that is clipped already."""
     numbers = iter(range(len(jax.tree.leaves(grads))))
     keys = jax.tree.map(lambda g: jax.random.fold_in(typed(key), next(numbers)), grads)
 

@@ -26,7 +26,7 @@ PEN, BACK, ARG = "penalties.py", "backprop.py", "arguments.py"
 PREC, RED = "precision.py", "reduction.py"
 EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
 MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
-METRIC, CAST, FILE = "train/metrics.py", "layers/cast.py", "model_file.py"
+METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "model_file.py", "train/order.py"
 PER, PRIV, CONTR = "per_example.py", "privacy.py", "contractions.py"
 CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
 
@@ -101,8 +101,6 @@ ERRORS = [
     ("curvature: empirical squares of positions apart", COLS, "if by_position and kind != \"empirical\" else 0", "if by_position else 0"),
     ("curvature: tape not squared", CURV, "jnp.square(wide(t)), tape), squares)", "wide(t), tape), squares)"),
     ("curvature: a sum instead of a mean", CURV, "s / max(pushed.m, 1)", "s / 1"),
-    ("curvature: the last block of examples left out", CURV, "if whole < m else sums", "if whole > m else sums"),
-    ("curvature: gradients of a block squared together", CURV, "jax.vmap(squares_of)(tape, deltas)", "jax.tree.map(lambda s: s[None], jax.tree.map(jnp.square, leaf.gradient(tape, deltas)))"),
     ("curvature: A without its 1 for the bias", CURV, "jnp.ones((len(rows), 1), x.dtype)", "jnp.zeros((len(rows), 1), x.dtype)"),
     ("curvature: G a mean over positions", CURV, "symmetric_product(deltas.reshape(-1, leaf.n_out)) / m", "symmetric_product(deltas.reshape(-1, leaf.n_out)) / (deltas.size / leaf.n_out)"),
     ("K-FAC: damping without pi", KFAC, "KroneckerPair(_inverse_of(factor.a, pi * root)", "KroneckerPair(_inverse_of(factor.a, root)"),
@@ -122,9 +120,9 @@ ERRORS = [
     ("an example draws by its place in the batch", UPDATE, "draw_key))(batch.rows)", "draw_key))(jnp.arange(len(batch.rows)))"),
     ("an epoch's cost the mean of its batches'", EPOCH, "(values * masses).sum() / jnp.where(whole == 0, 1, whole)", "values.mean()"),
     ("the key not advanced", EPOCH, "order.next_key), {", "state.key), {"),
-    ("one draw of dropout for all epochs", EPOCH, "return Order(rows.reshape(steps, batch_size), counted, draw_key", "return Order(rows.reshape(steps, batch_size), counted, jax.random.key(0)"),
-    ("the same order in every epoch", EPOCH, "[permutation(order_key, m)", "[permutation(jax.random.key(0), m)"),
-    ("a row drawn twice", EPOCH, "& jnp.uint32(2**bits - 1)", "& jnp.uint32(2**bits - 2)"),
+    ("one draw of dropout for all epochs", ORDERS, "m, method), draw_key", "m, method), jax.random.key(0)"),
+    ("the same order in every epoch", ORDERS, "[permutation(key, m)", "[permutation(jax.random.key(0), m)"),
+    ("a row drawn twice", ORDERS, "& jnp.uint32(2**bits - 1)", "& jnp.uint32(2**bits - 2)"),
     ("epochs counted as steps", EPOCH, "state.step + len(values)", "state.step + 1"),
     ("the state that is not finite given back", EPOCH, "jnp.where(good, a, b), now, before", "jnp.where(good, a, a), now, before"),
     ("the step before the bad one named", EPOCH, "at step {first + 1} of", "at step {first} of"),
@@ -172,7 +170,7 @@ ERRORS = [
     ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
     ("per example: mean forgotten in the variance", PER, "s / m - g * g", "s / m"),
     ("per example: sample variance", PER, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
-    ("per example: Gram matrix of the first batch twice", CONTR, "inner(leaf, *take(0), *take(1))", "inner(leaf, *take(0), *take(0))"),
+    ("per example: Gram matrix of the first batch twice", CONTR, "*one_of_pairs(0, tape, deltas), *one_of_pairs(1, tape, deltas))", "*one_of_pairs(0, tape, deltas), *one_of_pairs(0, tape, deltas))"),
     ("per example: Gram matrix not mirrored", PER, "upper, upper.T)", "upper, upper)"),
     ("per example: weights on tape and deltas", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "weighted(a, weights) if _floating(a) else a, tape)"),
     ("0·∞ in the tape of an example of weight 0", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "a, tape)"),

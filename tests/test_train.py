@@ -11,7 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from table import disagreement, params_of, random
 
 import funcnet as fn
-from funcnet.train.epoch import order_of, permutation
+from funcnet.train.order import order_of, permutation
+from funcnet.train.update import Method
 
 NET = fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dropout(0.3), fn.Dense(4, 2))
 PLAIN = fn.mlp((3, 4, 2))
@@ -40,7 +41,7 @@ def test_an_epoch_is_the_loop_written_out_with_a_smaller_last_batch(weights, pen
     state = start()
     found, metrics = epoch(state, weights=weights, penalty=penalty)
 
-    order = order_of(state.key, 10, 4)
+    order = order_of(state.key, 10, Method(ADAM, 4, 1))
     rows = np.asarray(order.rows)[np.asarray(order.counted)]
     assert sorted(rows) == list(range(10))
     params, opt_state, total, mass = state.params, state.opt_state, 0.0, 0.0

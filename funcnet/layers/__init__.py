@@ -17,6 +17,7 @@ from funcnet.layers.activations import (
 from funcnet.layers.combinators import Chain, Residual, contract, mlp
 from funcnet.layers.dense import Dense
 from funcnet.layers.dropout import Dropout
+from funcnet.layers.feedback import FeedbackAlignment, SignSymmetric
 from funcnet.layers.norm import LayerNorm
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "LayerNorm",
     "Chain",
     "Residual",
+    "FeedbackAlignment",
+    "SignSymmetric",
     "mlp",
     "contract",
 ]

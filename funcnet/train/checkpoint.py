@@ -198,8 +198,11 @@ def _epochs(folder: Path) -> list[int]:
 
 def _leaves(now: Progress) -> dict[str, np.ndarray]:
     """The arrays of a progress by their place. Orbax takes no empty ones; columns end at the last epoch."""
-    done = reached(now)
-    cut = now._replace(columns={name: column[..., :done] for name, column in now.columns.items()})
+    done, room = reached(now), max(now.columns["cost"].shape[-1], 1)
+    cut = now._replace(
+        columns={name: column[..., :done] for name, column in now.columns.items()},
+        telemetry={name: seen[..., : done * (seen.shape[-1] // room)] for name, seen in now.telemetry.items()},
+    )
     named = jax.tree_util.tree_leaves_with_path(cut)
     leaves = {jax.tree_util.keystr(path): np.asarray(_plain(leaf)) for path, leaf in named}
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
@@ -219,7 +222,7 @@ def _filled(start: Progress, leaves: dict[str, np.ndarray], epoch: int) -> Progr
             return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(leaf))
         if saved.shape == leaf.shape:
             return jnp.asarray(saved)
-        return leaf.at[..., : saved.shape[-1]].set(saved)  # a column
+        return leaf.at[..., : saved.shape[-1]].set(saved)  # a column, or telemetry
 
     return jax.tree_util.tree_map_with_path(fill, start)
 

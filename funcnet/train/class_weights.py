@@ -24,8 +24,8 @@ def class_weights(y: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
 
     Example:
         >>> import funcnet as fn, jax.numpy as jnp
-        >>> fn.class_weights(jnp.array([0, 0, 0, 1])).round(2).tolist()
-        [0.67, 0.67, 0.67, 2.0]
+        >>> fn.class_weights(jnp.array([0, 0, 1, 1, 1, 1])).tolist()
+        [1.5, 1.5, 0.75, 0.75, 0.75, 0.75]
     """
     classes = np.asarray(y)
     if not np.issubdtype(classes.dtype, np.integer):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,12 @@ import optax
 from funcnet import arguments
 from funcnet.layers.cast import in_type
 from funcnet.protocols import AnyLayer, Loss, Penalty, Tree
+from funcnet.train.order import Order, batches, order_of
 from funcnet.train.state import TrainState, check_optimizer
+from funcnet.train.telemetry import look
 from funcnet.train.update import Batch, Carry, Data, Method, Outcome, Task, update
 
 Step = Callable[[Carry, Any], tuple[Carry, Outcome]]
-
-
-class Order(NamedTuple):
-    """An epoch's batches, as `Batch` has them, and its keys."""
-
-    rows: jax.Array
-    counted: jax.Array | None
-    draw_key: jax.Array
-    next_key: jax.Array
 
 
 def train_epoch(
@@ -101,7 +94,7 @@ def train_epoch(
 
 def check_method(method: Method, state: TrainState, m: int) -> None:
     """Refuse an optimiser, a state, or batches that do not fit together."""
-    optimizer, batch_size, accumulate = method
+    optimizer, batch_size, accumulate = method.optimizer, method.batch_size, method.accumulate
     check_optimizer(optimizer)
     if not m:
         raise ValueError("data: there are no examples to train on.")
@@ -112,6 +105,8 @@ def check_method(method: Method, state: TrainState, m: int) -> None:
         )
     if not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
         raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
+    if not isinstance(method.telemetry, int) or not 0 <= method.telemetry <= (steps := -(-m // batch_size)):
+        raise ValueError(f"telemetry: expected 0 to {steps}, the updates in an epoch, got {method.telemetry!r}.")
     fresh = jax.eval_shape(optimizer.init, state.params)
     shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), s) for s in (state.opt_state, fresh)]
     if str(shapes[0]) != str(shapes[1]):
@@ -122,74 +117,72 @@ def check_method(method: Method, state: TrainState, m: int) -> None:
 
 
 def epoch_of(task: Task, method: Method, state: TrainState, data: Data) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`train_epoch` without its checks and its `jit`."""
+    """`train_epoch` without its checks and its `jit`; with telemetry if the method asks for it."""
     arguments.checked_batch(task.net, task.loss, state.params, *data)
-    order = order_of(state.key, len(data.x), method.batch_size)
-    carry, costs = scan(step_from(task, method, order.draw_key, data), (state.params, state.opt_state), batches(order))
-    return after(state, order, carry, *costs)
+    order = order_of(state.key, len(data.x), method)
+    carry, seen = scan(task, method, order.draw_key, data, (state.params, state.opt_state), batches(order))
+    return after(state, order, carry, seen)
 
 
 _epoch = jax.jit(epoch_of, static_argnums=1)
-
-
-def order_of(key: jax.Array, m: int, batch_size: int) -> Order:
-    """A new random order of m rows in batches, from the state's key."""
-    next_key, order_key, draw_key = jax.random.split(key, 3)
-    steps = -(-m // batch_size)
-    rows = jnp.concatenate([permutation(order_key, m), jnp.zeros(steps * batch_size - m, jnp.int32)])
-    counted = (jnp.arange(rows.size) < m).reshape(steps, batch_size) if m % batch_size else None
-    return Order(rows.reshape(steps, batch_size), counted, draw_key, next_key)
-
-
-def permutation(key: jax.Array, m: int) -> jax.Array:
-    """The numbers 0 … m-1 in random order, several times faster on CPUs than `jax.random.permutation`.
-
-    Random bits and a row's place share one 32-bit number, so that each round sorts numbers alone and
-    not pairs. Rounds go on until there are 2 log₂ m random bits for each row, so that hardly two rows tie.
-    """
-    bits = max(1, (m - 1).bit_length())
-    places = jnp.arange(m, dtype=jnp.uint32)
-    order = places
-    for own in jax.random.split(key, -(-2 * bits // (32 - bits))):
-        drawn = jax.random.bits(own, (m,), jnp.uint32) << jnp.uint32(bits)
-        order = order[jax.lax.sort(drawn | places) & jnp.uint32(2**bits - 1)]
-    return order.astype(jnp.int32)
-
-
-def batches(order: Order, data: Data = Data(None, None, None)) -> Batch:
-    """What `scan` runs over, batches first; without data if the step takes it from the whole."""
-    return Batch(data, order.rows, order.counted)
 
 
 def step_from(task: Task, method: Method, draw_key: jax.Array, data: Data | None) -> Step:
     """An update as a function for `scan`, from the whole data set, or (None) from what the batch holds."""
 
     def step(carry: Carry, batch: Batch) -> tuple[Carry, Outcome]:
-        if data is not None:
-            own = jax.tree.map(lambda values: values.at[batch.rows].get(mode="promise_in_bounds"), data)
-            batch = batch._replace(data=own)
-        return update(task, method, draw_key, carry, batch)
+        return update(task, method, draw_key, carry, _with_data(data, batch))
 
     return step
 
 
-def scan(step: Step, carry: Carry, batches: Batch) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
-    """The updates of some batches, and each batch's cost and mass."""
+def scan(task: Task, method: Method, draw_key: jax.Array, data: Data | None, carry: Carry, batches: Batch) -> Any:
+    """The updates of some batches; each batch's cost and mass, and what is looked at every so many steps.
 
-    def counted(carry: Carry, batch: Batch) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
+    Periodic work stands between inner scans: in a scan's body it would run, or be chosen, at every step.
+    """
+    step = step_from(task, method, draw_key, data)
+
+    def counted(carry: Carry, batch: Batch) -> Any:
         carry, outcome = step(carry, batch)
         return carry, (outcome.value, outcome.mass)
 
-    return jax.lax.scan(counted, carry, batches)
+    every = method.telemetry
+    if not every:
+        carry, costs = jax.lax.scan(counted, carry, batches)
+        return carry, (costs, {})
+
+    def group(carry: Carry, own: Batch) -> Any:
+        first, rest = (jax.tree.map(take, own) for take in (lambda a: a[0], lambda a: a[1:]))
+        first = _with_data(data, first)
+        then, outcome = update(task, method, draw_key, carry, first)
+        seen = look(task, draw_key, carry[0], then[0], first, outcome)
+        then, costs = jax.lax.scan(counted, then, rest)
+        return then, (jax.tree.map(_joined, (outcome.value, outcome.mass), costs), seen)
+
+    whole = len(batches.rows) // every * every
+    grouped = jax.tree.map(lambda a: a[:whole].reshape(-1, every, *a.shape[1:]), batches)
+    carry, (costs, seen) = jax.lax.scan(group, carry, grouped)
+    carry, last = jax.lax.scan(counted, carry, jax.tree.map(lambda a: a[whole:], batches))
+    return carry, (jax.tree.map(lambda a, b: jnp.concatenate([a.ravel(), b]), costs, last), seen)
 
 
-def after(
-    state: TrainState, order: Order, carry: Carry, values: jax.Array, masses: jax.Array
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The state after an epoch, and its cost: the batches' costs, each by its mass."""
+def _joined(first: jax.Array, rest: jax.Array) -> jax.Array:
+    return jnp.concatenate([first[None], rest])
+
+
+def _with_data(data: Data | None, batch: Batch) -> Batch:
+    if data is None:
+        return batch
+    return batch._replace(data=jax.tree.map(lambda a: a.at[batch.rows].get(mode="promise_in_bounds"), data))
+
+
+def after(state: TrainState, order: Order, carry: Carry, seen: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The state after an epoch, its cost (the batches' costs, each by its mass), and what was looked at."""
+    (values, masses), looks = seen
     whole = masses.sum()
     cost = jnp.where(whole == 0, 0, (values * masses).sum() / jnp.where(whole == 0, 1, whole))
-    return TrainState(*carry, state.step + len(values), order.next_key), {"cost": cost}
+    return TrainState(*carry, state.step + len(values), order.next_key), {"cost": cost, **looks}
 
 
 def watched_scan(step: Step, start: Any, batches: Batch) -> Any:
@@ -217,7 +210,7 @@ def nothing_watched(state: TrainState) -> Any:
 @partial(jax.jit, static_argnums=1)
 def replay(task: Task, method: Method, state: TrainState, data: Data) -> Any:
     """An epoch with every step watched."""
-    order = order_of(state.key, len(data.x), method.batch_size)
+    order = order_of(state.key, len(data.x), method)
     return watched_scan(step_from(task, method, order.draw_key, data), nothing_watched(state), batches(order))
 
 

@@ -21,6 +21,7 @@ from funcnet.train.epoch import check_method, first_bad_step, replay
 from funcnet.train.history import History
 from funcnet.train.loop import NOT_FINITE, RUNNING, STOPPED_EARLY, Job, Progress
 from funcnet.train.metrics import Metric
+from funcnet.train.private import Privacy, accounting
 from funcnet.train.progress import Line, Watcher, in_chunks
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping
@@ -48,6 +49,8 @@ def fit(
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
     compute_dtype: Any = None,
+    privacy: Privacy | None = None,
+    telemetry: int = 0,
 ) -> tuple[TrainState, History]:
     """Train for some epochs: `train_epoch` again and again, with what to record after each.
 
@@ -73,6 +76,12 @@ def fit(
         progress: write a line to stderr, about 20 times in all.
         checkpoint: where to save the training now and then. If there is one in that folder, the
             training goes on from it in place of `state`.
+        privacy: train privately (DP-SGD): Poisson batches of expected size batch_size, every example's
+            gradient clipped, and noise. ε is recorded after every epoch. `accumulate` splits a batch that memory
+            does not hold.
+        telemetry: look at every so many updates (0: never) how signals, errors, gradients and updates are sized
+            in each layer, at the norms of the examples' gradients, and the gradient noise scale:
+            `history.telemetry`. Each look costs one more backward pass.
 
     Returns:
         The new state, and a `History` with the columns "cost" (of `train_epoch`), "validation_cost",
@@ -92,16 +101,16 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
-    method = Method(optimizer, batch_size, accumulate)
+    method = Method(optimizer, batch_size, accumulate, privacy, telemetry)
     job = job_of(net, loss, data, validation, metrics, penalty, weights, trainable, early_stopping, compute_dtype)
     check(job, method, state, epochs)
-    now = loop.begin(job, state, epochs)
+    now = loop.begin(job, method, state, epochs)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((job, state))):
         if progress or checkpoint is not None or stream.on_host(job.data):
             wish = "progress" if progress else "checkpoint" if checkpoint is not None else "data on the host"
             raise ValueError(f"fit: {wish} cannot be had from inside jit or vmap. Leave {wish} out.")
         end = loop.run(job, method, now, epochs)
-        return loop.finished(end), loop.history_of(job, end)
+        return loop.finished(end), loop.history_of(job, method, end)
     watchers: list[Watcher] = [Line(epochs, loop.names(job))] if progress else []
     if checkpoint is not None:
         saver = saver_of(checkpoint, job, method, state)
@@ -119,7 +128,7 @@ def fit(
         warnings.warn(stopped, RuntimeWarning, stacklevel=2)
     elif interrupted:
         stopped = "Interrupted: state and history are those of the last epoch that ended."
-    history = loop.history_of(job, end, stopped)
+    history = loop.history_of(job, method, end, stopped)
     if exploded := _exploded(history["cost"]):
         warnings.warn(exploded, RuntimeWarning, stacklevel=2)
     return last, history
@@ -155,6 +164,8 @@ def check(job: Job, method: Method, state: TrainState, epochs: int) -> None:
     """Refuse what does not fit together, before anything is compiled."""
     x, y, weights = job.data
     check_method(method, state, len(x))
+    if method.privacy is not None:
+        check_private(job, method, state)
     if not isinstance(epochs, int) or epochs < 0:
         raise ValueError(f"epochs: expected 0 or more, got {epochs!r}.")
     if stream.on_host(job.data):
@@ -175,6 +186,29 @@ def check(job: Job, method: Method, state: TrainState, epochs: int) -> None:
             f"{job.early_stopping}: nothing recorded is called {job.early_stopping.monitor}; there are "
             f"{', '.join(columns)}. Set monitor, or give validation or metrics."
         )
+
+
+def check_private(job: Job, method: Method, state: TrainState) -> None:
+    """Refuse what cannot be private, and say why."""
+    if not isinstance(method.privacy, Privacy):
+        raise TypeError(f"privacy: expected Privacy(max_norm, noise_multiplier), got {method.privacy!r}.")
+    accounting()
+    arguments.refuse_mixing(job.net)
+    stopping = job.early_stopping
+    if isinstance(stopping, EarlyStopping) and not stopping.monitor.startswith("validation_"):
+        raise ValueError(
+            f"{stopping}: when a private training stops must not depend on the training data, whose costs and metrics "
+            "are not private. Monitor a quantity of other people's data, such as validation_cost."
+        )
+    grads = jax.tree.map(jnp.zeros_like, state.params)
+    step = optax.with_extra_args_support(method.optimizer).update
+    try:
+        jax.eval_shape(step, grads, state.opt_state, state.params)
+    except Exception as error:
+        raise ValueError(
+            "privacy: this optimiser asks for more than the gradient (the cost, a function of it, or a Backprop), and "
+            f"those are not private. Use one that needs the gradient alone, such as optax.adam. (It said: {error})"
+        ) from error
 
 
 def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
@@ -209,6 +243,8 @@ def saver_of(checkpoint: Checkpoint, job: Job, method: Method, state: TrainState
         "validation": repr(job.validation and shapes(tuple(job.validation))),
         "batch_size": repr(method.batch_size),
         "accumulate": repr(method.accumulate),
+        "privacy": repr(method.privacy),
+        "telemetry": repr(method.telemetry),
         "metrics": repr(job.metrics),
         "early_stopping": repr(job.early_stopping),
         "params": repr(shapes(state.params)),

@@ -13,8 +13,8 @@ import numpy as np
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["columns", "epochs", "best_epoch"],
-    meta_fields=["names", "stopped"],
+    data_fields=["columns", "epochs", "best_epoch", "telemetry"],
+    meta_fields=["names", "stopped", "looks"],
 )
 @dataclasses.dataclass(frozen=True, repr=False)
 class History:
@@ -27,6 +27,9 @@ class History:
         epochs: how many epochs took place.
         best_epoch: with early stopping, the epoch whose parameters were returned, counted from 1; else 0.
         stopped: why the training ended before its last epoch, in words; "" if it did not.
+        telemetry: for each name ("layer 1: delta", "noise_scale", …, and "step", the number of the update) its
+            values, with room for all epochs; `history.seen(name)` gives those that were taken.
+        looks: how many there are in an epoch.
     """
 
     names: tuple[str, ...]
@@ -34,11 +37,20 @@ class History:
     epochs: Any
     best_epoch: Any
     stopped: str = ""
+    telemetry: dict[str, Any] = dataclasses.field(default_factory=dict)
+    looks: int = 0
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.columns:
             raise KeyError(f"history: no column {name!r}; there are {', '.join(self.names)}.")
         return np.asarray(self.columns[name])[: int(self.epochs)]
+
+    def seen(self, name: str) -> np.ndarray:
+        """The values of one name of the telemetry, in order of `seen("step")`."""
+        if name not in self.telemetry:
+            there = ", ".join(self.telemetry) or "none: ask fit for it by telemetry=10, say"
+            raise KeyError(f"history: no telemetry {name!r}; there is {there}.")
+        return np.asarray(self.telemetry[name])[: int(self.epochs) * self.looks]
 
     def to_csv(self, path: str | Path) -> None:
         """Write a file with a line for every epoch, every digit kept."""

@@ -37,19 +37,23 @@ class Progress(NamedTuple):
     epoch: jax.Array
     status: jax.Array
     columns: dict[str, jax.Array]
+    telemetry: dict[str, jax.Array]
     best: Params
     best_value: jax.Array
     best_epoch: jax.Array
 
 
-def begin(job: Job, state: TrainState, epochs: int) -> Progress:
+def begin(job: Job, method: Method, state: TrainState, epochs: int) -> Progress:
     """The carry before the first epoch."""
+    room = epochs * looks(job, method)
+    seen = looked_at(job, method, state) if method.telemetry else ()
     dtype = accumulation_type(jnp.result_type(*jax.tree.leaves(state.params)))
     return Progress(
         state=state,
         epoch=jnp.zeros((), jnp.int32),
         status=jnp.full((), RUNNING, jnp.int32),
         columns={name: jnp.full(epochs, jnp.nan, dtype) for name in names(job)},
+        telemetry={name: jnp.full(room, jnp.nan, dtype) for name in seen},
         best=() if job.early_stopping is None else state.params,
         best_value=jnp.asarray(jnp.inf, dtype),
         best_epoch=jnp.zeros((), jnp.int32),
@@ -71,14 +75,32 @@ def recorded(
     job: Job, now: Progress, state: TrainState, found: dict[str, jax.Array], output: jax.Array | None
 ) -> Progress:
     """The carry after an epoch, from the network's output for the data (None without metrics)."""
-    row = found | measured(job, state.params, output)
+    row = {"cost": found["cost"], **measured(job, state.params, output)}
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((found["cost"], state.params))]).all()
     columns = {name: column.at[now.epoch].set(row[name].astype(column.dtype)) for name, column in now.columns.items()}
-    then = now._replace(state=state, epoch=now.epoch + 1, columns=columns)
+    telemetry = {name: _put(seen, now.epoch, found[name]) for name, seen in now.telemetry.items()}
+    then = now._replace(state=state, epoch=now.epoch + 1, columns=columns, telemetry=telemetry)
     if job.early_stopping is not None:
         then = _watched(job, job.early_stopping, then, row[job.early_stopping.monitor])
     failed = now._replace(status=jnp.full_like(now.status, NOT_FINITE))
     return jax.tree.map(partial(jnp.where, finite), then, failed)
+
+
+def _put(seen: jax.Array, epoch: jax.Array, new: jax.Array) -> jax.Array:
+    """An epoch's telemetry at its place."""
+    return jax.lax.dynamic_update_slice(seen, new.astype(seen.dtype), (epoch * len(new),))
+
+
+def looks(job: Job, method: Method) -> int:
+    """How often telemetry is taken in an epoch."""
+    return -(-len(job.data.x) // method.batch_size) // method.telemetry if method.telemetry else 0
+
+
+def looked_at(job: Job, method: Method, state: TrainState) -> tuple[str, ...]:
+    """The names of what telemetry looks at."""
+    x, y, weights = (None if part is None else jax.ShapeDtypeStruct(part.shape, part.dtype) for part in job.data)
+    found = jax.eval_shape(lambda state, data: epoch_of(job.task, method, state, data)[1], state, Data(x, y, weights))
+    return tuple(name for name in found if name != "cost")
 
 
 def _watched(job: Job, stopping: EarlyStopping, now: Progress, value: jax.Array) -> Progress:
@@ -123,5 +145,16 @@ def finished(end: Progress) -> TrainState:
     return end.state if end.best == () else end.state._replace(params=end.best)
 
 
-def history_of(job: Job, end: Progress, stopped: str = "") -> History:
-    return History(names(job), end.columns, end.epoch, end.best_epoch, stopped)
+def history_of(job: Job, method: Method, end: Progress, stopped: str = "") -> History:
+    """What was recorded; in private training with ε, which depends on the number of epochs alone."""
+    recorded, columns, telemetry = names(job), end.columns, end.telemetry
+    if method.privacy is not None:
+        room = next(iter(columns.values())).shape
+        spent = method.privacy.epsilons(len(job.data.x), method.batch_size, room[-1])
+        recorded, columns = (*recorded, "epsilon"), {**columns, "epsilon": jnp.broadcast_to(jnp.asarray(spent), room)}
+    if telemetry:
+        first = jnp.arange(looks(job, method)) * method.telemetry + 1
+        steps = -(-len(job.data.x) // method.batch_size)
+        numbers = (jnp.arange(columns["cost"].shape[-1])[:, None] * steps + first).ravel()
+        telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **telemetry}
+    return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job, method))

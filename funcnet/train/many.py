@@ -20,6 +20,7 @@ from funcnet.train.epoch import replay
 from funcnet.train.fit import Pair, check, job_of, saver_of, why_stopped
 from funcnet.train.loop import NOT_FINITE, RUNNING, Job, Progress
 from funcnet.train.metrics import Metric
+from funcnet.train.private import Privacy
 from funcnet.train.progress import Line, Watcher, in_chunks
 from funcnet.train.state import TrainState, check_optimizer, train_state
 from funcnet.train.stopping import EarlyStopping
@@ -47,6 +48,8 @@ def fit_many(
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
     compute_dtype: Any = None,
+    privacy: Privacy | None = None,
+    telemetry: int = 0,
 ) -> Trainings:
     """`fit` for every seed and every combination of what is swept, all in one compiled loop (a `vmap` of it).
 
@@ -64,9 +67,9 @@ def fit_many(
     and validation if there are metrics.
 
     Args:
-        net, loss, optimizer, data, epochs, batch_size, validation, metrics, penalty, weights, trainable,
-            accumulate, early_stopping, progress, checkpoint, compute_dtype: as for `fit`. The progress
-            line is one for all and shows medians.
+        net, loss, optimizer, data, epochs, batch_size, validation, metrics, penalty, weights, trainable, accumulate,
+            early_stopping, progress, checkpoint, compute_dtype, privacy, telemetry: as for `fit`. The
+            progress line is one for all and shows medians.
         seeds: one training each, for every combination of the rest.
         sweep: what to vary, by name, with its values: "penalty" (as in `[fn.L2(0.0), fn.L2(1e-3)]`), or
             a number that the optimiser was given by `optax.inject_hyperparams`, as
@@ -89,7 +92,7 @@ def fit_many(
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
         raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
-    method = Method(optimizer, batch_size, accumulate)
+    method = Method(optimizer, batch_size, accumulate, privacy, telemetry)
     check_optimizer(optimizer)
     swept = _swept(sweep or {}, seeds)
     if penalty is not None and "penalty" in swept:
@@ -102,7 +105,7 @@ def fit_many(
         raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
     check(job, method, jax.tree.map(itemgetter(0), state), epochs)
     job = job._replace(task=job.task._replace(penalty=_stacked(penalties)))
-    now = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
+    now = jax.vmap(lambda state: loop.begin(job, method, state, epochs))(state)
     watchers: list[Watcher] = [Line(epochs, loop.names(job))] if progress else []
     if checkpoint is not None:
         saver = saver_of(checkpoint, job, method, state, swept)
@@ -146,7 +149,7 @@ def _trainings(job: Job, method: Method, end: Progress, lanes: tuple[dict[str, A
             RuntimeWarning,
             stacklevel=3,
         )
-    history, larger = loop.history_of(job, end), loop.larger_is_better(job)
+    history, larger = loop.history_of(job, method, end), loop.larger_is_better(job)
     return Trainings(lanes, states, history, tuple(reasons), tuple(failed.tolist()), larger)
 
 

@@ -1,0 +1,103 @@
+"""How the error signal travels: a few numbers for each layer, from one backward pass."""
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.backprop import Backprop, gradient
+from funcnet.layers.combinators import contract
+from funcnet.per_example import check_backprop
+from funcnet.precision import accumulation_type, total
+from funcnet.protocols import AnyLayer, Layer, Params, Tree
+
+HARDLY = 1e-3  # a slope below which a unit passes nothing on
+FLAT = 0.05  # of the steepest slope, below which a unit is saturated
+
+Flow = dict[str, dict[str, jax.Array]]
+
+
+def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
+    """What to look at when a network does not learn: sizes of signals, errors, gradients, layer by layer.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        params: the parameters it was made with.
+
+    Returns:
+        For every layer with parameters, counted from 1 ("layer 1"), scalars by name:
+
+        - "a": rms of its tape, which for `Dense` is what came in;
+        - "delta": rms of its deltas, of the summed cost;
+        - "gradient": rms of the mean gradient Σ_i g_i / m;
+        - "weight": rms of its parameters;
+        - "gradient_to_weight": the ratio of the two before;
+        - "dead": the share of units behind the activation that follows whose slope stays below 1e-3 at
+          every example and position, so that nothing gets past them;
+        - "saturated": the share of entries there whose slope is below 5 % of the steepest, for `Sigmoid`
+          and `Tanh`.
+
+        The last two are NaN where no activation follows, or one that has no steepest slope. An rms is
+        √(mean of squares).
+
+    Raises:
+        TypeError: bp is no `Backprop`.
+        ValueError: bp of another network.
+
+    Cost:
+        One gradient (its products, and the parameters' size held), and passes over tape and deltas.
+
+    Source: Glorot and Bengio, 2010 (signals and gradients by layer); Lu et al., 2020 (dying ReLU).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> net = fn.Chain(fn.Dense(1, 2), fn.ReLU(), fn.Dense(2, 1))
+        >>> params = fn.from_weights(net, [[[1.0, -1.0]], [[1.0], [1.0]]])
+        >>> x = jnp.array([[1.0], [2.0]])
+        >>> flow = fn.gradient_flow(net, fn.backprop(net, fn.SquaredError(), params, x, x - 1), params)
+        >>> float(flow["layer 1"]["dead"]), float(flow["layer 2"]["delta"])
+        (0.5, 1.0)
+    """
+    m = max(check_backprop(net, bp), 1)
+    return flow_of(net, bp, params, jax.tree.map(lambda g: g / m, gradient(net, bp.tape, bp.deltas)))
+
+
+def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree) -> Flow:
+    """`gradient_flow` for a mean gradient that is there already."""
+    nan = jnp.full((), jnp.nan, accumulation_type(bp.costs.dtype))
+
+    def look(leaf: Layer, tape: Tree, deltas: Tree) -> tuple[dict[str, jax.Array]]:
+        if jax.eval_shape(leaf.gradient, tape, deltas) != ():
+            return ({"a": rms(tape), "delta": rms(deltas)},)
+        if not getattr(leaf, "elementwise", False):
+            return ({},)
+        slope, _ = leaf.backward((), tape, jax.tree.map(jnp.ones_like, deltas))
+        rows = tuple(range(slope.ndim - 1))
+        dead = jnp.mean(jnp.all(jnp.abs(slope) < HARDLY, rows), dtype=nan.dtype)
+        steepest = getattr(leaf, "steepest", None)
+        flat = nan if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=nan.dtype)
+        return ({"dead": dead, "saturated": flat},)
+
+    looked = contract(net, look, bp.tape, bp.deltas)
+    leaves = jax.tree.leaves(looked, is_leaf=lambda part: isinstance(part, dict))
+    flow: Flow = {}
+    followed: set[str] = set()  # the first activation after a layer is the one that counts
+    layers = zip(*(jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, dict)) for tree in (params, grads)))
+    for found in leaves:
+        if "a" in found:
+            own, own_grads = next(layers)
+            sizes = {"gradient": rms(own_grads), "weight": rms(own)}
+            ratio = sizes["gradient"] / sizes["weight"]
+            own_flow = found | sizes | {"gradient_to_weight": ratio, "dead": nan, "saturated": nan}
+            flow[f"layer {len(flow) + 1}"] = own_flow
+        elif found and flow and (last := f"layer {len(flow)}") not in followed:
+            flow[last] = flow[last] | found
+            followed.add(last)
+    return flow
+
+
+def rms(tree: Tree) -> jax.Array:
+    """√(mean of squares) over all numbers of a tree."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    squares = [total(jnp.square(leaf.astype(accumulation_type(leaf.dtype)))) for leaf in floats]
+    count = sum(leaf.size for leaf in floats)
+    return jnp.sqrt(jnp.sum(jnp.stack(squares)) / max(count, 1))

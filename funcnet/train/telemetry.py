@@ -1,0 +1,37 @@
+"""What is looked at every so many steps: how signals, errors and updates are sized, layer by layer."""
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.backprop import backprop
+from funcnet.flow import flow_of, rms
+from funcnet.per_example import example_square_norms, noise_scale
+from funcnet.protocols import Params
+from funcnet.train.update import Batch, Outcome, Task, options_of
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+def look(
+    task: Task, draw_key: jax.Array, before: Params, then: Params, batch: Batch, outcome: Outcome
+) -> dict[str, jax.Array]:
+    """Telemetry of one update: scalars by name, "layer 1: delta" and the like.
+
+    The gradient's sizes are those of the gradient that the optimiser was given, and "update_to_weight" is the
+    size of its update over that of the parameters. One more backward pass of that batch.
+    """
+    options = options_of(task, draw_key, batch)
+    options.pop("penalty")
+    bp = backprop(task.net, task.loss, before, batch.data.x, batch.data.y, **options)
+    seen: dict[str, jax.Array] = {}
+    moved = jax.tree.map(jnp.subtract, then, before)
+    layers = [jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, dict)) for tree in (moved, before)]
+    for (name, sizes), own_moved, own in zip(flow_of(task.net, bp, before, outcome.grads).items(), *layers):
+        sizes = sizes | {"update_to_weight": rms(own_moved) / rms(own)}
+        seen |= {f"{name}: {what}": value for what, value in sizes.items()}
+    norms = jnp.sqrt(example_square_norms(task.net, bp))
+    if batch.counted is not None:
+        norms = jnp.where(batch.counted, norms, jnp.nan)
+    quantiles = jnp.nanquantile(norms, jnp.asarray(QUANTILES, norms.dtype))
+    seen |= {f"gradient_norm {q:.0%}": value for q, value in zip(QUANTILES, quantiles)}
+    return seen | {"noise_scale": noise_scale(task.net, bp)}
