@@ -18,6 +18,7 @@ from funcnet.precision import sum_of_products, total, wide
 from funcnet.protocols import Layer, Tree
 from funcnet.reduction import weighted
 
+ROOM = 1.25  # of a block of gradients, in that of tape and deltas: a bias must not make it two blocks
 STRIPS, LEAST = 4, 64  # of a Gram matrix, of which 10/16 is then computed; rows that make a strip worth it
 
 
@@ -39,12 +40,36 @@ def gradients(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     return jax.vmap(one)(tape, deltas)
 
 
+def weighted_sum(leaf: Layer, tape: Tree, deltas: Tree, weights: jax.Array) -> Tree:
+    """Σ_i w_i g_i, like params; an example of weight 0 contributes exactly nothing, whatever its tape holds."""
+    if not are_small(leaf, tape, deltas):
+        return leaf.gradient(*counted(tape, deltas, weights))
+    each = gradients(leaf, *jax.tree.map(wide, (tape, deltas)))
+    counts = (weights != 0).astype(weights.dtype)
+    return jax.tree.map(lambda g: _over_examples(weights, weighted(g, counts)), each)
+
+
+def gradient_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+    """Σ_i g_i, like params: `gradient`, or from the examples' gradients where they are formed anyway."""
+    if not are_small(leaf, tape, deltas):
+        return leaf.gradient(tape, deltas)
+    return jax.tree.map(lambda g: _over_examples(jnp.ones(len(g)), wide(g)), gradients(leaf, tape, deltas))
+
+
+def are_small(leaf: Layer, tape: Tree, deltas: Tree) -> bool:
+    """Whether the examples' gradients take no more room together than tape and deltas do, as they may with positions.
+
+    Then they are formed once, and whatever else is asked of them costs next to nothing.
+    """
+    return _blocks((tape, deltas), parameter_count(leaf, tape, deltas))[0] is None
+
+
 def square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     """Σ g_i² over a layer's parameters: (m,), or `()` for a layer without parameters."""
     if not parameter_count(leaf, tape, deltas):
         return ()
-    own = getattr(leaf, "square_norms", None) or partial(generic_square_norms, leaf)
-    return own(tape, deltas)
+    own = None if are_small(leaf, tape, deltas) else getattr(leaf, "square_norms", None)
+    return generic_square_norms(leaf, tape, deltas) if own is None else own(tape, deltas)
 
 
 def square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
@@ -107,7 +132,7 @@ def generic_square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> jax.Array:
 
 def generic_square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     def squares(part: tuple[Tree, Tree]) -> Tree:
-        return jax.tree.map(lambda g: total(jnp.square(wide(g)), (0,)), gradients(leaf, *part))
+        return jax.tree.map(lambda g: _over_examples(jnp.ones(len(g)), jnp.square(wide(g))), gradients(leaf, *part))
 
     blocks, last = _blocks((tape, deltas), parameter_count(leaf, tape, deltas))
     if blocks is None:
@@ -150,7 +175,7 @@ def _blocks(examples: Tree, held: int) -> tuple[Tree | None, Tree]:
     """Blocks of equal size, (number, size, …), None if one holds all, and the block that is left."""
     leaves = jax.tree.leaves(examples)
     m = len(leaves[0])
-    size = max(1, min(m, sum(a.size for a in leaves) // max(held, 1)))
+    size = max(1, min(m, int(ROOM * sum(a.size for a in leaves)) // max(held, 1)))
     number = -(-m // size) - 1
     if number < 1:
         return None, examples
@@ -163,6 +188,12 @@ def _blocks(examples: Tree, held: int) -> tuple[Tree | None, Tree]:
 
 def _flat(grads: Tree) -> list[jax.Array]:
     return [wide(g).reshape(len(g), math.prod(g.shape[1:])) for g in jax.tree.leaves(grads)]
+
+
+def _over_examples(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """Σ_i w_i values_i, as a product of matrices: XLA's plain sums over the first axis can be slow on CPUs."""
+    weights = weights.astype(values.dtype)
+    return lax.dot_general(weights, values, (((0,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)
 
 
 def _floating(values: jax.Array) -> bool:

@@ -72,7 +72,7 @@ def weighted_gradient(net: AnyLayer, bp: Backprop, weights: jax.Array) -> Tree:
 
     def one(weights: jax.Array) -> Tree:
         def weigh(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
-            return leaf.gradient(*contractions.counted(tape, deltas, weights))
+            return contractions.weighted_sum(leaf, tape, deltas, weights)
 
         return contract(net, weigh, bp.tape, bp.deltas)
 
@@ -275,7 +275,7 @@ def gradient_moments(net: AnyLayer, bp: Backprop) -> tuple[Tree, Tree]:
         ([1.5], [0.25])
     """
     m = max(check_backprop(net, bp), 1)
-    mean = jax.tree.map(lambda g: g / m, gradient(net, bp.tape, bp.deltas))
+    mean = jax.tree.map(lambda g: g / m, contract(net, contractions.gradient_sum, bp.tape, bp.deltas))
     squares = contract(net, contractions.square_sum, bp.tape, bp.deltas)
     return mean, jax.tree.map(lambda s, g: jnp.maximum(s / m - g * g, 0), squares, mean)
 
