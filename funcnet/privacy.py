@@ -47,8 +47,9 @@ def clipped_gradient(net: AnyLayer, bp: Backprop, max_norm: ArrayLike, per_layer
         `example_square_norms` and one weighted gradient: with backprop about one plain gradient without
         positions, since norms cost next to nothing there. With positions a third more; but where a layer's
         gradients of all examples take no more room than its tape and deltas, they serve both. It holds those,
-        or a masked copy of a layer's tape and a scaled one of its deltas, beside tape and deltas. Opacus's `ghost` mode makes a second backward
-        pass; its clipped sum is this one, since it multiplies by m what a mean loss divided.
+        or a masked copy of a layer's tape and a scaled one of its deltas, beside tape and deltas. Opacus's
+        `ghost` mode makes a second backward pass; its clipped sum is this one, since it multiplies by m what a
+        mean loss divided.
 
     Source: Abadi et al., 2016; Lee & Kifer, 2021; Bu et al., 2023.
 
