@@ -34,9 +34,9 @@ ERRORS = [
     # (what, file, piece of a line, what stands there instead)
     ("bias forgotten in the forward pass", DENSE, "z = z + lax.broadcast", "z = z + 0 * lax.broadcast"),
     ("weights not transposed backwards", DENSE, "(delta.ndim - 1,), (1,))", "(delta.ndim - 1,), (0,))"),
-    ("gradient of w transposed", DENSE, "sum_of_products(x, delta, rows, rows)", "sum_of_products(delta, x, rows, rows).reshape(x.shape[-1], -1)"),
-    ("bias gradient summed over examples only", DENSE, "total(delta, rows)", "total(delta, rows[:1]).reshape(-1, delta.shape[-1])[0]"),
-    ("bias gradient a mean", DENSE, "total(delta, rows)", "jnp.mean(delta, rows)"),
+    ("gradient of w transposed", DENSE, "sum_of_products(x, delta, (0,), (0,))", "sum_of_products(delta, x, (0,), (0,)).reshape(x.shape[-1], -1)"),
+    ("bias gradient summed over examples only", DENSE, "total(delta, (0,))", "total(deltas, (0,)).reshape(-1, delta.shape[-1])[0]"),
+    ("bias gradient a mean", DENSE, "total(delta, (0,))", "jnp.mean(delta, 0)"),
     ("sigmoid: f' = y", ACT, "delta * (y * (1 - y))", "delta * y"),
     ("tanh: f' at the wrong place", ACT, "delta * (1 - y * y)", "delta * (1 - jnp.tanh(y) ** 2)"),
     ("tanh: sign", ACT, "delta * (1 - y * y)", "delta * (y * y - 1)"),

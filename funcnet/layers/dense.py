@@ -73,10 +73,10 @@ class Dense:
         return sum_of_products(delta, params["w"], (delta.ndim - 1,), (1,)).astype(delta.dtype), delta
 
     def gradient(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
-        x, delta = tape, deltas
-        rows = tuple(range(x.ndim - 1))  # examples and positions
-        grads = {"w": sum_of_products(x, delta, rows, rows)}
-        return grads | {"b": total(delta, rows)} if self.bias else grads
+        # Examples and positions as one axis: XLA would copy both for a product over two.
+        x, delta = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in (tape, deltas))
+        grads = {"w": sum_of_products(x, delta, (0,), (0,))}
+        return grads | {"b": total(delta, (0,))} if self.bias else grads
 
     def square_norms(self, tape: jax.Array, deltas: jax.Array) -> jax.Array:
         """‖g_i‖², with the bias as the weight of a constant unit 1: (‖x‖² + 1) ‖δ‖² (Goodfellow, 2015).
