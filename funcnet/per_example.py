@@ -235,8 +235,10 @@ def example_cosines(net: AnyLayer, bp: Backprop, other: Backprop) -> jax.Array:
 
         return whole(contract(net, between, *pairs), (m,), bp)
 
-    both, sizes = products(0, 1), products(0, 0) * products(1, 1)
-    return jnp.where(sizes > 0, both * lax.rsqrt(jnp.where(sizes > 0, sizes, 1)), 0)
+    cosines = products(0, 1)
+    for squares in (products(0, 0), products(1, 1)):  # one after the other: their product may overflow
+        cosines = jnp.where(squares > 0, cosines * lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return cosines
 
 
 def gradient_moments(net: AnyLayer, bp: Backprop) -> tuple[Tree, Tree]:

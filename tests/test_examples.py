@@ -175,3 +175,52 @@ def test_readme(tmp_path):
     script = tmp_path / "readme.py"
     script.write_text(code)
     assert "all right" in run(script, cwd=tmp_path)
+
+
+def test_wrong_labels_story(tmp_path):
+    printed = run(ROOT / "examples" / "11_wrong_labels.py", "--epochs", 40, cwd=tmp_path)
+    assert "1797 pictures, 90 with a wrong label" in printed
+    for score in ("self-influence over 4 states", "influence of all who contradict"):
+        assert float(re.search(rf"^{score} +([\d.]+)%", printed, re.M)[1]) >= 70, printed
+    named, found = (int(re.search(pattern, printed)[1]) for pattern in (r"of (\d+)\. Not wrong", r"Of the (\d+) wrong"))
+    assert named >= 0.8 * found >= 0.8 * 60, printed
+    assert (tmp_path / "wrong_labels.png").stat().st_size > 10_000
+
+
+def test_feedback_alignment_story(tmp_path):
+    printed = run(ROOT / "examples" / "12_feedback_alignment.py", "--epochs", 12, cwd=tmp_path)
+
+    def last(pattern):
+        return float(re.search(pattern, printed, re.M)[1])
+
+    alone = last(r"^output layer alone.* ([\d.]+)%$")
+    for rule, least, most in (("backpropagation", 0, 0), ("sign-symmetric", 20, 40), ("feedback alignment", 45, 65)):
+        assert last(rf"^{rule}.* ([\d.]+)%$") >= max(93, alone + 3), printed
+        assert least <= last(rf"^{rule}.* (\d+)°$") <= most, printed
+    assert (tmp_path / "feedback_alignment.png").stat().st_size > 10_000
+
+
+PRIVATE = ROOT / "examples" / "13_private_fashion.py"
+needs_accounting = pytest.mark.skipif(importlib.util.find_spec("dp_accounting") is None, reason="needs dp-accounting")
+
+
+@needs_accounting
+def test_private_story(fashion):
+    options = {"epochs": 20, "batch-size": 100, "hidden": 16, "data": fashion, "picture": fashion / "privacy.png"}
+    printed = run(PRIVATE, "--epsilons", 50, *(f"--{name}={value}" for name, value in options.items()))
+    assert "300 pictures to learn from, 60 held out, 50 for the test" in printed
+    noise, held_out = re.search(r"^ε = 50 +([\d.]+) +([\d.]+)%", printed, re.M).groups()
+    assert 0.3 < float(noise) < 2, printed
+    assert float(held_out) >= 50, printed
+    spent = re.search(r"^ε = 50 .* ([\d.]+) \([\d.]+%\)$", printed, re.M)[1]
+    assert float(spent) == pytest.approx(50, rel=0.02), printed
+    assert float(re.search(r"^no privacy +none +([\d.]+)%", printed, re.M)[1]) >= 95, printed
+    assert (fashion / "privacy.png").stat().st_size > 10_000
+
+
+@needs_accounting
+def test_private_story_says_where_to_get_the_data(tmp_path):
+    done = started(PRIVATE, "--data", tmp_path)
+    assert done.returncode == 1
+    assert "apt install dataset-fashion-mnist" in done.stderr
+    assert "Traceback" not in done.stderr

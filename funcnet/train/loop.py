@@ -155,6 +155,6 @@ def history_of(job: Job, method: Method, end: Progress, stopped: str = "") -> Hi
     if telemetry:
         first = jnp.arange(looks(job, method)) * method.telemetry + 1
         steps = -(-len(job.data.x) // method.batch_size)
-        numbers = (jnp.arange(columns["cost"].shape[-1])[:, None] * steps + first).ravel()
+        numbers = jnp.add.outer(jnp.arange(columns["cost"].shape[-1]) * steps, first).ravel()
         telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **telemetry}
     return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job, method))

@@ -1,5 +1,6 @@
 """One update of the parameters, from one batch."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -94,21 +95,34 @@ def _extra(
     task: Task, method: Method, carry: Carry, data: Data, options: dict[str, Any], value: jax.Array, grads: Tree
 ) -> dict[str, Any]:
     """What an optimiser may ask for beside the gradient. A `Backprop` is made only for one that does."""
+    if not isinstance(method.optimizer, optax.GradientTransformationExtraArgs):
+        return {}
     params, opt_state = carry
     value_fn = as_cost(task.net, task.loss, data.x, data.y, **options)
     extra = {"value": value, "grad": grads, "value_fn": value_fn}
     step = optax.with_extra_args_support(method.optimizer).update
-    try:
-        jax.eval_shape(lambda: step(grads, opt_state, params, **extra, backprop=_Question()))
-    except Exception:  # it asked; and what else it may have been comes again below
-        if method.accumulate > 1:
-            raise ValueError(
-                "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
-                "Use accumulate=1."
-            ) from None
-        made = backprop(task.net, task.loss, params, data.x, data.y, weights=options["weights"], key=options["key"])
-        extra["backprop"] = made
-    return extra
+
+    def whole() -> dict[str, Any]:
+        own = {"weights": options["weights"], "key": options["key"]}
+        return {"backprop": backprop(task.net, task.loss, params, data.x, data.y, **own)}
+
+    def works(more: Callable[[], dict[str, Any]]) -> bool:
+        try:
+            jax.eval_shape(lambda: step(grads, opt_state, params, **extra, **more()))
+        except Exception:  # if it is another error than it seems, it comes again in the update
+            return False
+        return True
+
+    if works(lambda: {"backprop": _Question()}):
+        return extra  # nobody looked at it
+    if not works(whole) and works(dict):
+        return extra  # optax.lbfgs and its like refuse words that they do not know
+    if method.accumulate > 1:
+        raise ValueError(
+            "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
+            "Use accumulate=1."
+        )
+    return extra | whole()
 
 
 class _Question:
