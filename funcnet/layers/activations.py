@@ -34,9 +34,13 @@ Pass = tuple[jax.Array, Any]
 
 
 class Parameterless:
-    """What layers without parameters share: nothing to start from and nothing to learn."""
+    """What layers without parameters share: nothing to start from and nothing to learn.
+
+    `elementwise` says that each output depends on one input, so that `backward` of ones is the slope.
+    """
 
     keeps_size: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     def init(self, key: jax.Array) -> tuple[()]:
         return ()
@@ -189,6 +193,8 @@ class Softmax(Parameterless):
     where the probabilities here round to 0.
     """
 
+    elementwise: ClassVar[bool] = False
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.softmax(x)
         return y, y
@@ -203,6 +209,8 @@ class Softmax(Parameterless):
 @spec
 class LogSoftmax(Parameterless):
     """y = x - log Σ eˣ over the last axis. The tape is y: ∂J/∂x = δ - eʸ Σ δ."""
+
+    elementwise: ClassVar[bool] = False
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.log_softmax(x)

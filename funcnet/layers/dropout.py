@@ -30,6 +30,7 @@ class Dropout(Parameterless):
 
     rate: float
     draws: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
