@@ -29,6 +29,7 @@ FLOORS = [
     ["parameters", "backprop", "serialization"],
     ["custom_vjp", "model_file"],
     ["check", "train"],
+    ["explain"],
     ["__init__"],
 ]
 
