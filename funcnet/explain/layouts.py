@@ -61,7 +61,7 @@ def latex(found: "Derivation") -> Iterator[str]:
         yield f"{start} {pen.dot(*(factor.latex for factor in path.factors))}"
     left = found.path_count - len(found.paths)
     if left:
-        yield rf"&+ \cdots \quad \text{{({left:,} more paths)}}"
+        yield rf"&+ \cdots \quad \text{{({left:,} more)}}"
     for place, path in enumerate(found.paths):
         yield f"&{'+' if place else '='} {pen.product(_numbers(path, pen, first=not place))}"
     if left:
@@ -143,7 +143,7 @@ def _of(found: "Derivation") -> str:
 
 def _counted(found: "Derivation") -> str:
     paths = f"{found.path_count:,} paths lead" if found.path_count > 1 else "1 path leads"
-    shown = f", the largest {len(found.paths)} are" if found.path_count > len(found.paths) else ""
+    shown = f"; the largest {len(found.paths)}" if found.path_count > len(found.paths) else ""
     return f"{paths} from the cost to it ({found.factor_count:,} factors for one example){shown}"
 
 
@@ -198,4 +198,5 @@ def _text_chains(paths: Sequence["Path"], pen: Pen) -> Iterator[str]:
             end = f" = {pen.number(path.product)}" if last else ""
             lead = "  " if piece[0] == 0 else "    "
             for line, sign, tail in ((above, "·", "" if last else " ·"), (below, "×", end or " ×")):
-                yield lead + f" {sign} ".join(line[place].ljust(widths[place]) for place in piece).rstrip() + tail
+                cells = f" {sign} ".join(line[place].ljust(widths[place]) for place in piece)
+                yield lead + (cells.rstrip() if last else cells) + tail
