@@ -3,7 +3,7 @@
 from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.custom_vjp import as_cost, as_function
-from funcnet.explain import explain, factor_counts, summary, worksheet
+from funcnet.explain import explain, explain_page, factor_counts, summary, worksheet
 from funcnet.initializers import (
     Constant,
     GlorotNormal,
@@ -78,7 +78,7 @@ __all__ = [
     "as_function", "as_cost",
     "check_gradients", "check_layer", "check_function",
     # to see it
-    "explain", "factor_counts", "worksheet", "summary",
+    "explain", "explain_page", "factor_counts", "worksheet", "summary",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",
