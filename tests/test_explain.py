@@ -146,6 +146,22 @@ def test_two_by_two_to_its_digits():
     ]  # fmt: skip
 
 
+def test_every_step_is_named_and_its_numbers_give_its_value():
+    steps = {step.name.text: step for step in fn.explain(*TWO, (1, 1, 0), digits=17).steps}
+    assert list(steps) == ["δ⁽²⁾₁", "δ⁽²⁾₂", "δ⁽¹⁾₁", "∂J/∂θ⁽¹⁾₁,₂"]
+    assert steps["δ⁽²⁾₂"].formula.text == "∂J/∂a⁽²⁾₂ · ∂a⁽²⁾₂/∂z⁽²⁾₂"
+    assert steps["δ⁽¹⁾₁"].formula.text == "(δ⁽²⁾₁ · θ⁽²⁾₁,₁ + δ⁽²⁾₂ · θ⁽²⁾₂,₁) · ∂a⁽¹⁾₁/∂z⁽¹⁾₁"
+    assert steps["∂J/∂θ⁽¹⁾₁,₂"].formula.text == "δ⁽¹⁾₁ · x₂"
+    net = fn.mlp((2, 3, 9, 4, 2), fn.Tanh(), fn.Sigmoid())
+    data = params_of(net), random(1, 1, 2), random(2, 1, 2)
+    for step in (*steps.values(), *fn.explain(net, fn.SquaredError(), *data, (1, 1, 2), digits=17).steps):
+        assert close(eval(step.numbers.text.replace("×", "*")), step.value)
+    assert step.formula.text == "δ⁽¹⁾₃ · x₂"
+    long = fn.explain(net, fn.SquaredError(), *data, (1, 1, 2)).steps
+    assert "(Σₖ δ⁽²⁾ₖ θ⁽²⁾ₖ,₃) · ∂a⁽¹⁾₃/∂z⁽¹⁾₃" in [step.formula.text for step in long]
+    assert "and 3 smaller ones in layer 2" in [step.note for step in long]
+
+
 def test_one_neuron_to_its_digits():
     net = fn.Chain(fn.Dense(2, 1), fn.Sigmoid())
     params, x = fn.from_weights(net, [[[2.0], [-3.0]]], [-3.0]), jnp.array([[-1.0, -2.0]])

@@ -60,7 +60,7 @@ def test_the_sections_stand_in_the_order_of_a_calculation_by_hand():
 def test_every_number_of_a_batch(loss, reduction):
     net = fn.Chain(fn.Tanh(), fn.Dense(2, 3, bias=False), fn.GELU(), fn.Sigmoid(), fn.Dense(3, 2))
     params, x, y = params_of(net), random(1, 2, 2), target(loss, (2, 2))
-    sheet = fn.worksheet(net, loss, params, x, y, learning_rate=0.3, reduction=reduction)
+    sheet = fn.worksheet(net, loss, params, x, y, learning_rate=0.3, reduction=reduction, digits=17)
     J, grads = jax.value_and_grad(fn.cost, argnums=2)(net, loss, params, x, y, reduction=reduction)
     assert abs(values(sheet, "The cost of all examples")["J"] - J) < 1e-12
     updated = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
@@ -81,6 +81,16 @@ def test_every_number_of_a_batch(loss, reduction):
     assert abs(values(sheet, "The cost, example 1")["J₂"] - costs[1]) < 1e-12
     assert "x₁" not in str(sheet)  # what comes to the first weights is tanh x, so a⁽⁰⁾
     assert "Sigmoid of GELU(z⁽¹⁾₁)" in str(sheet)
+    lines = [line for section in sheet.sections for line in section.equations if "(z" not in line.formula.text]
+    computed = [
+        line
+        for line in lines
+        if line.numbers.text and "Entropy" not in line.numbers.text and "Huber" not in line.numbers.text
+    ]
+    assert len(computed) > 40
+    for line in computed:
+        numbers = line.numbers.text.replace("×", "*").replace("½ ", "0.5 * ").replace("²", "**2")
+        assert abs(eval(numbers) - line.value) < 1e-12, line.name.text
 
 
 def test_each_line_says_what_it_computes():
