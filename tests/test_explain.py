@@ -152,6 +152,7 @@ def test_every_step_is_named_and_its_numbers_give_its_value():
     assert steps["δ⁽²⁾₂"].formula.text == "∂J/∂a⁽²⁾₂ · ∂a⁽²⁾₂/∂z⁽²⁾₂"
     assert steps["δ⁽¹⁾₁"].formula.text == "(δ⁽²⁾₁ · θ⁽²⁾₁,₁ + δ⁽²⁾₂ · θ⁽²⁾₂,₁) · ∂a⁽¹⁾₁/∂z⁽¹⁾₁"
     assert steps["∂J/∂θ⁽¹⁾₁,₂"].formula.text == "δ⁽¹⁾₁ · x₂"
+    assert "= (0.138499 × 0.4 + (-0.0380982) × 0.5) × 0.241301 = 0.00877135" in str(fn.explain(*TWO, (1, 1, 0)))
     net = fn.mlp((2, 3, 9, 4, 2), fn.Tanh(), fn.Sigmoid())
     data = params_of(net), random(1, 1, 2), random(2, 1, 2)
     for step in (*steps.values(), *fn.explain(net, fn.SquaredError(), *data, (1, 1, 2), digits=17).steps):
