@@ -96,8 +96,8 @@ def summary(net: AnyLayer, x: Any) -> Summary:
         TypeError: something that is no layer.
 
     Example:
-        >>> import funcnet as fn
-        >>> fn.summary(fn.mlp((784, 100, 10), fn.ReLU()), (32, 784))
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.summary(fn.mlp((784, 100, 10), fn.ReLU()), jnp.ones((32, 784), "float32"))
            layer            output    parameters  flops forward   backward  tape bytes
            input            32 × 784
         1  Dense(784, 100)  32 × 100      78,500      5,020,800  5,020,700     100,352
