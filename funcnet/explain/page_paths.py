@@ -6,7 +6,6 @@ import numpy as np
 
 from funcnet.explain.propagation import Propagation
 
-
 Ways = dict[int, list[tuple[float, tuple[int, ...]]]]
 """For every drawn unit its paths: the product so far, and the units above that it goes through."""
 
