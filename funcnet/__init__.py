@@ -4,6 +4,7 @@ from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradie
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
+from funcnet.explain import explain, explain_page, factor_counts, summary, worksheet
 from funcnet.flow import gradient_flow
 from funcnet.initializers import (
     Constant,
@@ -98,6 +99,8 @@ __all__ = [
     "gradient_moments", "noise_scale", "gradient_flow", "clipped_gradient", "private_gradient",
     # curvature
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
+    # to see it
+    "explain", "explain_page", "factor_counts", "worksheet", "summary",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",

@@ -36,6 +36,7 @@ def run(*arguments, cwd=ROOT):
         ("03_test_scores", ["0.0012261835", "-0.0031301288"]),
         ("04_symmetry", ["two of the equal units: 0e+00"]),
         ("05_your_own_layer", ["all right", "NOT right"]),
+        ("09_chains", ["0.000438567734", "unshared=52, distinct=18", "sum of the other 58", "0.29102777"]),
     ],
 )
 def test_story(name, numbers):

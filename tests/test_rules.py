@@ -32,6 +32,7 @@ FLOORS = [
     ["privacy", "flow", "curvature"],
     ["kfac"],
     ["check", "train"],
+    ["explain"],
     ["__init__"],
 ]
 
