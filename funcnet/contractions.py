@@ -61,19 +61,11 @@ def inner(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> 
     return own(tape, deltas, tape2, deltas2)
 
 
-def upper_gram(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
-    """`inner` of a batch with itself, which is symmetric: only strips, from the diagonal on to the right."""
-    if not parameter_count(leaf, tape, deltas):
-        return ()
-    m = len(jax.tree.leaves((tape, deltas))[0])
-    height = max(-(-m // STRIPS), LEAST)
-
-    def strip(start: int) -> jax.Array:
-        below = jax.tree.map(lambda a: a[start:], (tape, deltas))
-        own = jax.tree.map(lambda a: a[:height], below)
-        return jnp.pad(inner(leaf, *own, *below), ((0, 0), (start, 0)))
-
-    return jnp.concatenate([strip(start) for start in range(0, m, height)]) if m else jnp.zeros((0, 0))
+def strip(leaf: Layer, tape: Tree, deltas: Tree, start: int, height: int) -> Any:
+    """The rows start, …, start + height - 1 of `inner` of a batch with itself, from the diagonal on to the right."""
+    below = jax.tree.map(lambda a: a[start:], (tape, deltas))
+    own = jax.tree.map(lambda a: a[:height], below)
+    return inner(leaf, *own, *below)
 
 
 def inner_by_example(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> Any:

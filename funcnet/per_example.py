@@ -19,7 +19,7 @@ from jax import lax
 from funcnet import arguments, contractions
 from funcnet.backprop import Backprop, gradient
 from funcnet.layers.combinators import contract
-from funcnet.precision import accumulation_type, total
+from funcnet.precision import accumulation_type, mirrored, total
 from funcnet.protocols import AnyLayer, Layer, Tree
 
 __all__ = [
@@ -160,7 +160,7 @@ def example_gram(net: AnyLayer, bp: Backprop, other: Backprop | None = None) -> 
         other: another, with m' examples, whose gradients are h_j; None takes bp itself.
 
     Returns:
-        (m, m'), in float32 or better.
+        (m, m'), in float32 or better; (m, m) is symmetric up to rounding.
 
     Raises:
         TypeError, ValueError: as `weighted_gradient`.
@@ -182,9 +182,13 @@ def example_gram(net: AnyLayer, bp: Backprop, other: Backprop | None = None) -> 
     """
     m = check_backprop(net, bp)
     if other is None:
-        upper = whole(contract(net, contractions.upper_gram, bp.tape, bp.deltas), (m, m), bp)
-        number = jnp.arange(m)
-        return jnp.where(number[:, None] <= number[None], upper, upper.T)
+        height = max(-(-m // contractions.STRIPS), contractions.LEAST)
+
+        def strip(start: int) -> jax.Array:
+            f = partial(contractions.strip, start=start, height=height)
+            return whole(contract(net, f, bp.tape, bp.deltas), (min(height, m - start), m - start), bp)
+
+        return mirrored([strip(start) for start in range(0, max(m, 1), height)])
     columns = check_backprop(net, other, "other")
     pairs = [jax.tree.map(contractions.Pair, *trees) for trees in ((bp.tape, other.tape), (bp.deltas, other.deltas))]
     each = contract(net, contractions.gram_of_pairs, *pairs)

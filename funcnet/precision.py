@@ -25,14 +25,27 @@ def sum_of_products(a: jax.Array, b: jax.Array, a_axes: tuple[int, ...], b_axes:
 
 
 def symmetric_product(rows: jax.Array) -> jax.Array:
-    """rowsᵀ rows. Of a large one three strips up to the diagonal, 2/3 of the products; the rest mirrors them."""
+    """rowsᵀ rows. Of a large one three strips from the diagonal on, 2/3 of the products; the rest mirrors them."""
     n = rows.shape[1]
     if n < 256:
         return sum_of_products(rows, rows, (0,), (0,))
     edges = [0, n // 3, 2 * n // 3, n]
-    strips = [sum_of_products(rows[:, i:j], rows[:, i:], (0,), (0,)) for i, j in pairwise(edges)]
-    upper = jnp.concatenate([jnp.pad(strip, ((0, 0), (i, 0))) for i, strip in zip(edges, strips)])
-    return jnp.where(jnp.tri(n, dtype=bool).T, upper, upper.T)
+    return mirrored([sum_of_products(rows[:, i:j], rows[:, i:], (0,), (0,)) for i, j in pairwise(edges)])
+
+
+def mirrored(strips: list[jax.Array]) -> jax.Array:
+    """The symmetric matrix of which these are strips of rows, each from the diagonal on to the right.
+
+    It is put together from pieces: XLA's code for where(upper, matrix, matrix.T) crashes on CPUs in jax 0.10.
+    """
+    n = strips[0].shape[1]
+    edges = [n - strip.shape[1] for strip in strips] + [n]
+
+    def row(i: int) -> jax.Array:
+        left = [strips[j][:, edges[i] - edges[j] : edges[i + 1] - edges[j]].T for j in range(i)]
+        return jnp.concatenate([*left, strips[i]], axis=1)
+
+    return jnp.concatenate([row(i) for i in range(len(strips))])
 
 
 def total(values: jax.Array, axes: tuple[int, ...] | None = None, keepdims: bool = False) -> jax.Array:
