@@ -275,7 +275,7 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if run.returncode not in (0, 1):
             return f"(tests did not run: {run.stdout.strip().splitlines()[-1]})"
-        failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith("FAILED")]
+        failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return failed[0] if failed else None
 
 

@@ -75,7 +75,7 @@ def fashion(tmp_path):
         pictures = draw.integers(0, 100, (m, 28, 28), dtype=np.uint8)
         pictures[np.arange(m), :, 2 * labels] = 255
         (tmp_path / f"{part}-{PICTURES}").write_bytes(idx_file(pictures))
-        (tmp_path / f"{part}-{LABELS}.gz").write_bytes(gzip.compress(idx_file(labels)))
+        (tmp_path / f"{part}-{LABELS}.gz").write_bytes(gzip.compress(idx_file(labels), mtime=0))
     return tmp_path
 
 
@@ -127,8 +127,8 @@ PLAIN, HEAD = idx_file(np.zeros((3, 28, 28), np.uint8)), 16
         (PLAIN[: HEAD - 1], "ends before its 3 sizes do"),
         (PLAIN[:-1], "3 × 28 × 28 values were announced, which are 2352 bytes, but 2351 follow"),
         (PLAIN + b"\0", "but 2353 follow"),
-        (gzip.compress(PLAIN)[:-9], "damaged or cut short, cannot be unpacked"),
-        (gzip.compress(PLAIN)[:10] + b"\xff" * 20, "damaged or cut short, cannot be unpacked"),
+        (gzip.compress(PLAIN, mtime=0)[:-9], "damaged or cut short, cannot be unpacked"),
+        (gzip.compress(PLAIN, mtime=0)[:10] + b"\xff" * 20, "damaged or cut short, cannot be unpacked"),
         (idx_file(np.zeros((3, 27, 28), np.uint8)), "expected train pictures of 28 × 28 pixels, got 27 × 28"),
         (PLAIN, "3 train pictures do not go with 360 labels"),
     ],
