@@ -452,6 +452,7 @@ with warnings.catch_warnings(record=True) as said:
 texts = [str(one.message) for one in said if one.category is RuntimeWarning]
 assert any("epoch 8 could not be saved" in text for text in texts), texts
 assert any("The training goes on; the latest saved is epoch 4." in text for text in texts), texts
+assert any("File too large" in text for text in texts), texts
 assert set(os.listdir(folder)) == before, os.listdir(folder)
 resource.setrlimit(resource.RLIMIT_FSIZE, soft)
 warnings.simplefilter("error", RuntimeWarning)
