@@ -43,6 +43,7 @@ from funcnet.layers import (
 )
 from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
 from funcnet.model_file import load_model, save_model
+from funcnet.noise import gradient_moments, noise_scale
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.per_example import (
@@ -50,8 +51,6 @@ from funcnet.per_example import (
     example_gradients,
     example_gram,
     example_square_norms,
-    gradient_moments,
-    noise_scale,
     weighted_gradient,
 )
 from funcnet.privacy import clipped_gradient, private_gradient

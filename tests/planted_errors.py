@@ -28,7 +28,7 @@ PREC, RED = "precision.py", "reduction.py"
 EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
 MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
 METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "model_file.py", "train/order.py"
-PER, PRIV, CONTR = "per_example.py", "privacy.py", "contractions.py"
+PER, PRIV, CONTR, NOISE = "per_example.py", "privacy.py", "contractions.py", "noise.py"
 CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
 OWN, LOOK, FLOW, FEED = "train/private.py", "train/telemetry.py", "flow.py", "layers/feedback.py"
 
@@ -173,8 +173,8 @@ ERRORS = [
     ("per example: the last block forgotten", CONTR, "found.reshape(-1, *found.shape[2:]), f(last)]", "found.reshape(-1, *found.shape[2:]), 0 * f(last)]"),
     ("per example: the last block forgotten in a sum", CONTR, "start = squares(last)", "start = jax.tree.map(jnp.zeros_like, squares(last))"),
     ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
-    ("per example: mean forgotten in the variance", PER, "s / m - g * g", "s / m"),
-    ("per example: sample variance", PER, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
+    ("per example: mean forgotten in the variance", NOISE, "s / m - g * g", "s / m"),
+    ("per example: sample variance", NOISE, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
     ("per example: Gram matrix of the first batch twice", CONTR, "*one_of_pairs(0, tape, deltas), *one_of_pairs(1, tape, deltas))", "*one_of_pairs(0, tape, deltas), *one_of_pairs(0, tape, deltas))"),
     ("per example: Gram matrix not mirrored", PREC, "edges[i + 1] - edges[j]].T for j", "edges[i + 1] - edges[j]].T * 0 for j"),
     ("per example: a strip of the Gram matrix in another's place", PREC, "[*left, strips[i]]", "[*left[::-1], strips[i]]"),

@@ -49,8 +49,9 @@ def train_epoch(
         net: a layer.
         loss: the cost of an output against its target.
         optimizer: any of optax's, chains and schedules too, built once by the caller (a new one, even if
-            built alike, is compiled anew). One that takes extra arguments is given `value`, `grad`
-            and `value_fn` (so `optax.lbfgs` runs on the full batch).
+            built alike, is compiled anew). One that takes extra arguments is given `value`, `grad`,
+            `value_fn` (so `optax.lbfgs` runs on the full batch) and, if it looks at it, `backprop`, the
+            `Backprop` of the batch (so `scale_by_kfac` works).
         state: from `train_state`, or from the epoch before.
         data: (x, y) as for `cost`, m examples.
         batch_size: examples in an update, 1 … m.

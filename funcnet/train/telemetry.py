@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from funcnet.backprop import backprop
 from funcnet.flow import flow_of, rms
-from funcnet.per_example import example_square_norms, noise_scale
+from funcnet.noise import noise_scale
+from funcnet.per_example import example_square_norms
 from funcnet.protocols import Params
 from funcnet.train.update import Batch, Outcome, Task, options_of
 
