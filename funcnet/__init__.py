@@ -4,6 +4,7 @@ from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradie
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
+from funcnet.explain import explain, explain_page, factor_counts, summary, worksheet
 from funcnet.flow import gradient_flow
 from funcnet.initializers import (
     Constant,
@@ -42,6 +43,7 @@ from funcnet.layers import (
 )
 from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
 from funcnet.model_file import load_model, save_model
+from funcnet.noise import gradient_moments, noise_scale
 from funcnet.parameters import from_weights, init
 from funcnet.penalties import L1, L2, ElasticNet
 from funcnet.per_example import (
@@ -49,8 +51,6 @@ from funcnet.per_example import (
     example_gradients,
     example_gram,
     example_square_norms,
-    gradient_moments,
-    noise_scale,
     weighted_gradient,
 )
 from funcnet.privacy import clipped_gradient, private_gradient
@@ -98,6 +98,8 @@ __all__ = [
     "gradient_moments", "noise_scale", "gradient_flow", "clipped_gradient", "private_gradient",
     # curvature
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
+    # to see it
+    "explain", "explain_page", "factor_counts", "worksheet", "summary",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",

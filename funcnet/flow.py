@@ -1,12 +1,14 @@
 """How the error signal travels: a few numbers for each layer, from one backward pass."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from funcnet.backprop import Backprop, gradient
 from funcnet.layers.combinators import contract
 from funcnet.per_example import check_backprop
-from funcnet.precision import accumulation_type, total
+from funcnet.precision import accumulation_type, total, wide
 from funcnet.protocols import AnyLayer, Layer, Params, Tree
 
 HARDLY = 1e-3  # a slope below which a unit passes nothing on
@@ -61,20 +63,21 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
     return flow_of(net, bp, params, jax.tree.map(lambda g: g / m, gradient(net, bp.tape, bp.deltas)))
 
 
-def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree) -> Flow:
-    """`gradient_flow` for a mean gradient that is there already."""
+def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None) -> Flow:
+    """`gradient_flow` for a mean gradient that is there already; of the examples that count, if not all do."""
     nan = jnp.full((), jnp.nan, accumulation_type(bp.costs.dtype))
 
     def look(leaf: Layer, tape: Tree, deltas: Tree) -> tuple[dict[str, jax.Array]]:
         if jax.eval_shape(leaf.gradient, tape, deltas) != ():
-            return ({"a": rms(tape), "delta": rms(deltas)},)
+            return ({"a": rms(tape, counted), "delta": rms(deltas, counted)},)
         if not getattr(leaf, "elementwise", False):
             return ({},)
         slope, _ = leaf.backward((), tape, jax.tree.map(jnp.ones_like, deltas))
         rows = tuple(range(slope.ndim - 1))
         dead = jnp.mean(jnp.all(jnp.abs(slope) < HARDLY, rows), dtype=nan.dtype)
         steepest = getattr(leaf, "steepest", None)
-        flat = nan if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=nan.dtype)
+        where = None if counted is None else _along(counted, slope)
+        flat = nan if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=nan.dtype, where=where)
         return ({"dead": dead, "saturated": flat},)
 
     looked = contract(net, look, bp.tape, bp.deltas)
@@ -95,9 +98,16 @@ def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree) -> Flow:
     return flow
 
 
-def rms(tree: Tree) -> jax.Array:
-    """√(mean of squares) over all numbers of a tree."""
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    squares = [total(jnp.square(leaf.astype(accumulation_type(leaf.dtype)))) for leaf in floats]
-    count = sum(leaf.size for leaf in floats)
-    return jnp.sqrt(jnp.sum(jnp.stack(squares)) / max(count, 1))
+def rms(tree: Tree, counted: jax.Array | None = None) -> jax.Array:
+    """√(mean of squares) over all numbers of a tree, or those of the examples that count."""
+    floats = [wide(leaf) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    count: Any = max(sum(leaf.size for leaf in floats), 1)
+    if counted is not None:
+        floats = [jnp.where(_along(counted, leaf), leaf, 0) for leaf in floats]
+        count = count * counted.mean(dtype=floats[0].dtype)
+    return jnp.sqrt(jnp.sum(jnp.stack([total(jnp.square(leaf)) for leaf in floats])) / count)
+
+
+def _along(counted: jax.Array, values: jax.Array) -> jax.Array:
+    """One number for each example, shaped to stand beside an array with examples first."""
+    return counted.reshape(-1, *[1] * (values.ndim - 1))

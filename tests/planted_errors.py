@@ -17,8 +17,9 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
+TRAINING += ["private_training", "telemetry", "asking_optimizers"]
 ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
-ORDER += ["per_example", "privacy", "curvature", "kfac", "check"]
+ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -27,8 +28,12 @@ PREC, RED = "precision.py", "reduction.py"
 EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
 MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
 METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "model_file.py", "train/order.py"
-PER, PRIV, CONTR = "per_example.py", "privacy.py", "contractions.py"
+PER, PRIV, CONTR, NOISE = "per_example.py", "privacy.py", "contractions.py", "noise.py"
 CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
+OWN, LOOK, FLOW, FEED = "train/private.py", "train/telemetry.py", "flow.py", "layers/feedback.py"
+
+FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
+FIRST |= {OWN: "private_training", LOOK: "telemetry"}  # the room of tests that is to catch it comes first
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -168,8 +173,8 @@ ERRORS = [
     ("per example: the last block forgotten", CONTR, "found.reshape(-1, *found.shape[2:]), f(last)]", "found.reshape(-1, *found.shape[2:]), 0 * f(last)]"),
     ("per example: the last block forgotten in a sum", CONTR, "start = squares(last)", "start = jax.tree.map(jnp.zeros_like, squares(last))"),
     ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
-    ("per example: mean forgotten in the variance", PER, "s / m - g * g", "s / m"),
-    ("per example: sample variance", PER, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
+    ("per example: mean forgotten in the variance", NOISE, "s / m - g * g", "s / m"),
+    ("per example: sample variance", NOISE, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
     ("per example: Gram matrix of the first batch twice", CONTR, "*one_of_pairs(0, tape, deltas), *one_of_pairs(1, tape, deltas))", "*one_of_pairs(0, tape, deltas), *one_of_pairs(0, tape, deltas))"),
     ("per example: Gram matrix not mirrored", PREC, "edges[i + 1] - edges[j]].T for j", "edges[i + 1] - edges[j]].T * 0 for j"),
     ("per example: a strip of the Gram matrix in another's place", PREC, "[*left, strips[i]]", "[*left[::-1], strips[i]]"),
@@ -188,6 +193,53 @@ ERRORS = [
     ("private: a reused key", PRIV, "jax.random.fold_in(typed(key), next(numbers))", "typed(key)"),
     ("private: noise without max_norm", PRIV, "scale * jnp.asarray(max_norm, g.dtype) *", "scale *"),
     ("private: divided by the batch's own size", PRIV, "/ size", "/ len(bp.costs)"),
+    ("private training: noise with the key of an example", UPDATE, "jnp.uint32(2**31) + batch.step.astype(jnp.uint32)", "batch.step.astype(jnp.uint32)"),
+    ("private training: one noise for all steps of an epoch", UPDATE, "jnp.uint32(2**31) + batch.step.astype(jnp.uint32)", "jnp.uint32(2**31)"),
+    ("private training: parts that do not add up", UPDATE, "jax.tree.map(jnp.add, held, clipped(*part))", "clipped(*part)"),
+    ("private training: divided by the room of a batch", UPDATE, "privacy.noise_multiplier, method.batch_size", "privacy.noise_multiplier, len(x)"),
+    ("private training: no noise", UPDATE, "privacy.noise_multiplier, method.batch_size", "0.0, method.batch_size"),
+    ("private training: per_layer ignored", UPDATE, "privacy.max_norm, privacy.per_layer)", "privacy.max_norm, False)"),
+    ("private training: the penalty's cost forgotten", UPDATE, "value = value + penalty.value(params)", "value = value + 0 * penalty.value(params)"),
+    ("private training: the same rows in every batch", ORDERS, "jax.random.split(key, -(-m // method.batch_size)))", "jnp.stack([key] * -(-m // method.batch_size)))"),
+    ("private training: drawn with half the probability", ORDERS, "2**32 * method.batch_size // m", "2**31 * method.batch_size // m"),
+    ("private training: drawn more often than the account says", ORDERS, "2**32 * method.batch_size // m - 1", "-(-(2**32) * method.batch_size // m) - 1"),
+    ("private training: what fills up a batch counts", ORDERS, "jnp.arange(room) < chosen.sum()", "jnp.arange(room) <= chosen.sum()"),
+    ("private training: room by the normal tail", OWN, "log / 3 + math.sqrt(log * log / 9 + 2 * batch_size * log)", "math.sqrt(2 * batch_size * log)"),
+    ("private training: ε without what overflow costs", OWN, "get_epsilon((1 - OVERFLOW_SHARE) * privacy.delta)", "get_epsilon(privacy.delta)"),
+    ("private training: ε without the last step", OWN, "account.compose(step, -(-examples // batch_size))", "account.compose(step, examples // batch_size)"),
+    ("private training: ε of one example in a batch", OWN, "batch_size / examples, dp", "1 / examples, dp"),
+    ("private training: the noise for one step an epoch", OWN, "epochs * -(-examples // batch_size)", "epochs"),
+    ("private training: stopped by the training data", FIT, "not stopping.monitor.startswith(\"validation_\")", "False"),
+    ("private training: a layer that mixes examples passes", FIT, "arguments.refuse_mixing(job.net)", "job.net"),
+    ("private training: a piece's steps counted from 0", STREAM, "np.arange(start, start + len(own))", "np.arange(len(own))"),
+    ("telemetry: dead at one example", FLOW, "jnp.all(jnp.abs(slope) < HARDLY, rows)", "jnp.any(jnp.abs(slope) < HARDLY, rows)"),
+    ("telemetry: flat by the slope alone", FLOW, "slope < FLAT * steepest", "slope < FLAT"),
+    ("telemetry: gradient of the sum", FLOW, "lambda g: g / m, gradient", "lambda g: g, gradient"),
+    ("telemetry: the last activation counts", FLOW, "not in followed:", "not in ():"),
+    ("telemetry: mean of squares without the root", FLOW, "return jnp.sqrt(jnp.sum(jnp.stack(", "return (jnp.sum(jnp.stack("),
+    ("telemetry: a mean over what fills up", FLOW, "count = count * counted.mean(", "count = count * jnp.ones_like(counted).mean("),
+    ("telemetry: what fills up is measured", FLOW, "jnp.where(_along(counted, leaf), leaf, 0)", "leaf"),
+    ("telemetry: update to weight upside down", LOOK, "rms(own_moved) / rms(own)", "rms(own) / rms(own_moved)"),
+    ("telemetry: norms of what fills up", LOOK, "jnp.where(batch.counted, norms, jnp.nan)", "norms"),
+    ("telemetry: noise scale of what fills up", LOOK, "(scale + 1) * batch.counted.mean(dtype=scale.dtype) - 1", "scale"),
+    ("telemetry: looked at after the update", LOOK, "before, batch.data.x", "then, batch.data.x"),
+    ("telemetry: squared norms", LOOK, "norms = jnp.sqrt(", "norms = ("),
+    ("telemetry: updates between two looks forgotten", EPOCH, "then, costs = jax.lax.scan(counted, then, rest)", "_, costs = jax.lax.scan(counted, then, rest)"),
+    ("telemetry: steps counted in looks", LOOP, "* steps, first)", "* looks(job, method), first)"),
+    ("telemetry: every epoch at the place of the first", LOOP, "(epoch * len(new),)", "(0 * epoch,)"),
+    ("telemetry: one look an epoch given back", "train/history.py", "int(self.epochs) * self.looks", "int(self.epochs)"),
+    ("telemetry: pieces cut between two looks", STREAM, "steps = -(-steps // max(every, 1)) * max(every, 1)", "pass"),
+    ("learning rule: the weights themselves sent down", FEED, "lambda b, w: b.astype(w.dtype), fixed, params", "lambda b, w: w, fixed, params"),
+    ("learning rule: one feedback for all seeds", FEED, "jax.random.key(self.seed)", "jax.random.key(0)"),
+    ("learning rule: signs without their size", FEED, "jnp.sign(w) * jnp.mean(jnp.abs(w))", "jnp.sign(w)"),
+    ("learning rule: signs of gains", FEED, "if w.ndim > 1 else w", "if True else w"),
+    ("learning rule: cosine by one norm twice", PER, "(products(0, 0), products(1, 1))", "(products(0, 0), products(0, 0))"),
+    ("learning rule: cosine of a zero gradient", PER, "jnp.where(squares > 0, cosines * lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)", "cosines * lax.rsqrt(squares)"),
+    ("learning rule: cosine with itself", CONTR, "(tape, deltas, tape2, deltas2), count)", "(tape, deltas, tape, deltas), count)"),
+    ("asking optimiser: a Backprop without weights", UPDATE, "own = {\"weights\": options[\"weights\"],", "own = {\"weights\": None,"),
+    ("asking optimiser: a Backprop without dropout", UPDATE, "\"key\": options[\"key\"]}", "\"key\": None}"),
+    ("asking optimiser: a Backprop for all", UPDATE, "return extra  # nobody", "pass  # nobody"),
+    ("asking optimiser: a Backprop for who refuses it", UPDATE, "return extra  # optax", "pass  # optax"),
 ]  # fmt: skip
 
 
@@ -208,6 +260,7 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
         file = ERRORS[number][1] if number >= 0 else ""
         training = file.startswith("train/") or file in (CAST, FILE)
         rooms = TRAINING if training else ORDER if file else ORDER + TRAINING
+        rooms = sorted(rooms, key=lambda room: room != FIRST.get(file))
         files = [f"tests/test_{name}.py" for name in rooms]
         command = [
             sys.executable,
@@ -228,7 +281,7 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if run.returncode not in (0, 1):
             return f"(tests did not run: {run.stdout.strip().splitlines()[-1]})"
-        failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith("FAILED")]
+        failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return failed[0] if failed else None
 
 

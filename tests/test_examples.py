@@ -36,6 +36,7 @@ def run(*arguments, cwd=ROOT):
         ("03_test_scores", ["0.0012261835", "-0.0031301288"]),
         ("04_symmetry", ["two of the equal units: 0e+00"]),
         ("05_your_own_layer", ["all right", "NOT right"]),
+        ("09_chains", ["0.000438567734", "unshared=52, distinct=18", "sum of the other 58", "0.29102777"]),
     ],
 )
 def test_story(name, numbers):
@@ -74,7 +75,7 @@ def fashion(tmp_path):
         pictures = draw.integers(0, 100, (m, 28, 28), dtype=np.uint8)
         pictures[np.arange(m), :, 2 * labels] = 255
         (tmp_path / f"{part}-{PICTURES}").write_bytes(idx_file(pictures))
-        (tmp_path / f"{part}-{LABELS}.gz").write_bytes(gzip.compress(idx_file(labels)))
+        (tmp_path / f"{part}-{LABELS}.gz").write_bytes(gzip.compress(idx_file(labels), mtime=0))
     return tmp_path
 
 
@@ -126,8 +127,8 @@ PLAIN, HEAD = idx_file(np.zeros((3, 28, 28), np.uint8)), 16
         (PLAIN[: HEAD - 1], "ends before its 3 sizes do"),
         (PLAIN[:-1], "3 × 28 × 28 values were announced, which are 2352 bytes, but 2351 follow"),
         (PLAIN + b"\0", "but 2353 follow"),
-        (gzip.compress(PLAIN)[:-9], "damaged or cut short, cannot be unpacked"),
-        (gzip.compress(PLAIN)[:10] + b"\xff" * 20, "damaged or cut short, cannot be unpacked"),
+        (gzip.compress(PLAIN, mtime=0)[:-9], "damaged or cut short, cannot be unpacked"),
+        (gzip.compress(PLAIN, mtime=0)[:10] + b"\xff" * 20, "damaged or cut short, cannot be unpacked"),
         (idx_file(np.zeros((3, 27, 28), np.uint8)), "expected train pictures of 28 × 28 pixels, got 27 × 28"),
         (PLAIN, "3 train pictures do not go with 360 labels"),
     ],
@@ -175,3 +176,52 @@ def test_readme(tmp_path):
     script = tmp_path / "readme.py"
     script.write_text(code)
     assert "all right" in run(script, cwd=tmp_path)
+
+
+def test_wrong_labels_story(tmp_path):
+    printed = run(ROOT / "examples" / "11_wrong_labels.py", "--epochs", 40, cwd=tmp_path)
+    assert "1797 pictures, 90 with a wrong label" in printed
+    for score in ("self-influence over 4 states", "influence of all who contradict"):
+        assert float(re.search(rf"^{score} +([\d.]+)%", printed, re.M)[1]) >= 70, printed
+    named, found = (int(re.search(pattern, printed)[1]) for pattern in (r"of (\d+)\. Not wrong", r"Of the (\d+) wrong"))
+    assert named >= 0.8 * found >= 0.8 * 60, printed
+    assert (tmp_path / "wrong_labels.png").stat().st_size > 10_000
+
+
+def test_feedback_alignment_story(tmp_path):
+    printed = run(ROOT / "examples" / "12_feedback_alignment.py", "--epochs", 12, cwd=tmp_path)
+
+    def last(pattern):
+        return float(re.search(pattern, printed, re.M)[1])
+
+    alone = last(r"^output layer alone.* ([\d.]+)%$")
+    for rule, least, most in (("backpropagation", 0, 0), ("sign-symmetric", 20, 40), ("feedback alignment", 45, 65)):
+        assert last(rf"^{rule}.* ([\d.]+)%$") >= max(93, alone + 3), printed
+        assert least <= last(rf"^{rule}.* (\d+)°$") <= most, printed
+    assert (tmp_path / "feedback_alignment.png").stat().st_size > 10_000
+
+
+PRIVATE = ROOT / "examples" / "13_private_fashion.py"
+needs_accounting = pytest.mark.skipif(importlib.util.find_spec("dp_accounting") is None, reason="needs dp-accounting")
+
+
+@needs_accounting
+def test_private_story(fashion):
+    options = {"epochs": 20, "batch-size": 100, "hidden": 16, "data": fashion, "picture": fashion / "privacy.png"}
+    printed = run(PRIVATE, "--epsilons", 50, *(f"--{name}={value}" for name, value in options.items()))
+    assert "300 pictures to learn from, 60 held out, 50 for the test" in printed
+    noise, held_out = re.search(r"^ε = 50 +([\d.]+) +([\d.]+)%", printed, re.M).groups()
+    assert 0.3 < float(noise) < 2, printed
+    assert float(held_out) >= 50, printed
+    spent = re.search(r"^ε = 50 .* ([\d.]+) \([\d.]+%\)$", printed, re.M)[1]
+    assert float(spent) == pytest.approx(50, rel=0.02), printed
+    assert float(re.search(r"^no privacy +none +([\d.]+)%", printed, re.M)[1]) >= 95, printed
+    assert (fashion / "privacy.png").stat().st_size > 10_000
+
+
+@needs_accounting
+def test_private_story_says_where_to_get_the_data(tmp_path):
+    done = started(PRIVATE, "--data", tmp_path)
+    assert done.returncode == 1
+    assert "apt install dataset-fashion-mnist" in done.stderr
+    assert "Traceback" not in done.stderr

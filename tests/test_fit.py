@@ -121,6 +121,39 @@ def test_a_step_that_is_not_finite_is_named_and_the_state_before_it_returned():
     assert disagreement(once.params, fn.train_epoch(NET, LOSS, later, start(later), DATA, batch_size=8)[0].params) == 0
 
 
+@fn.spec
+class Cliff:
+    """Squared error with a derivative that is not finite."""
+
+    def value(self, output, y):
+        return fn.SquaredError().value(output, y)
+
+    def delta(self, output, y):
+        return jnp.full_like(output, jnp.inf)
+
+
+@pytest.mark.fast
+def test_the_quantity_that_is_not_finite_first_is_named():
+    wild = optax.chain(optax.sgd(1e308), optax.scale(1e9))
+    for loss, optimizer, quantity in (
+        (Cliff(), ADAM, "the gradient of layer 1, "),
+        (fn.SquaredError(), wild, "the new value of layer 1, "),
+    ):
+        data = (X[:30], X[:30, :2])
+        state = fn.train_state(optimizer, params_of(fn.mlp((3, 5, 2))), jax.random.key(0))
+        with pytest.warns(RuntimeWarning, match=f"epoch 1: at step 1 of 4 {quantity}"):
+            fn.fit(fn.mlp((3, 5, 2)), loss, optimizer, state, data, epochs=2, batch_size=8)
+
+
+@pytest.mark.fast
+def test_metrics_of_weighted_data_are_weighted_and_those_of_validation_are_not():
+    weights = jnp.arange(30.0)
+    found, history = fit(epochs=2, weights=weights, validation=HELD, metrics=[fn.F1()])
+    for name, (x, y), own in (("f1", DATA, weights), ("validation_f1", HELD, None)):
+        expected = fn.F1().value(fn.predict(NET, found.params, x), y, own)
+        assert np.isclose(history[name][-1], expected, rtol=1e-12)
+
+
 def test_ctrl_c_returns_the_state_so_far(monkeypatch):
     class Impatient:
         """A screen whose reader presses Ctrl-C soon after the first line."""

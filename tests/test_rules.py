@@ -29,9 +29,10 @@ FLOORS = [
     ["layers"],
     ["parameters", "backprop", "serialization"],
     ["custom_vjp", "per_example", "columns", "model_file"],
-    ["privacy", "flow", "curvature"],
+    ["privacy", "noise", "flow", "curvature"],
     ["kfac"],
     ["check", "train"],
+    ["explain"],
     ["__init__"],
 ]
 

@@ -35,7 +35,7 @@ def epoch(state, net=PLAIN, optimizer=ADAM, data=(X, Y), batch_size=4, **options
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("weights", [None, np.arange(10.0)], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("weights", [None, 9.0 - np.arange(10.0)], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("penalty", [None, fn.L2(0.1)], ids=["plain", "penalised"])
 def test_an_epoch_is_the_loop_written_out_with_a_smaller_last_batch(weights, penalty):
     state = start()
@@ -76,7 +76,7 @@ def test_the_same_state_gives_the_same_bits_and_another_key_another_order():
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("weights", [None, np.arange(10.0)], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("weights", [None, 9.0 - np.arange(10.0)], ids=["unweighted", "weighted"])
 def test_parts_of_a_batch_make_the_update_of_the_whole_dropout_included(weights):
     whole, cost = epoch(start(NET), NET, weights=weights, penalty=fn.L2(0.1))
     parts, same = epoch(start(NET), NET, weights=weights, penalty=fn.L2(0.1), accumulate=2)
@@ -89,6 +89,14 @@ def test_an_example_draws_the_same_in_a_batch_of_any_size():
     still = optax.sgd(0.0)
     costs = [epoch(start(NET, still), NET, still, batch_size=size)[1]["cost"] for size in (3, 4, 10)]
     assert np.allclose(costs, costs[0], rtol=1e-14)
+
+
+@pytest.mark.fast
+def test_every_epoch_draws_anew():
+    still = optax.sgd(0.0)
+    state, first = epoch(start(NET, still), NET, still)
+    _, second = epoch(state, NET, still)
+    assert not np.isclose(first["cost"], second["cost"], rtol=1e-6)
 
 
 def test_dropout_is_at_work():

@@ -241,4 +241,6 @@ def _checksum(leaves: dict[str, np.ndarray], about: dict[str, Any]) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ["no reason given"]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    text = lines[0].split(" [tensorstore_spec")[0]
+    shown = text if len(text) <= 200 else f"{text[:40]} … {text[-160:]}"  # the cause comes last
+    return f"{type(error).__name__}: {shown}"

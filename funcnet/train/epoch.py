@@ -49,8 +49,9 @@ def train_epoch(
         net: a layer.
         loss: the cost of an output against its target.
         optimizer: any of optax's, chains and schedules too, built once by the caller (a new one, even if
-            built alike, is compiled anew). One that takes extra arguments is given `value`, `grad`
-            and `value_fn` (so `optax.lbfgs` runs on the full batch).
+            built alike, is compiled anew). One that takes extra arguments is given `value`, `grad`,
+            `value_fn` (so `optax.lbfgs` runs on the full batch) and, if it looks at it, `backprop`, the
+            `Backprop` of the batch (so `scale_by_kfac` works).
         state: from `train_state`, or from the epoch before.
         data: (x, y) as for `cost`, m examples.
         batch_size: examples in an update, 1 … m.
@@ -105,15 +106,22 @@ def check_method(method: Method, state: TrainState, m: int) -> None:
         )
     if not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
         raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
-    if not isinstance(method.telemetry, int) or not 0 <= method.telemetry <= (steps := -(-m // batch_size)):
+    steps = -(-m // batch_size)
+    if not isinstance(method.telemetry, int) or not 0 <= method.telemetry <= steps:
         raise ValueError(f"telemetry: expected 0 to {steps}, the updates in an epoch, got {method.telemetry!r}.")
     fresh = jax.eval_shape(optimizer.init, state.params)
-    shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), s) for s in (state.opt_state, fresh)]
+    shapes = [jax.tree.map(_shape_and_type, tree) for tree in (state.opt_state, fresh)]
     if str(shapes[0]) != str(shapes[1]):
         raise ValueError(
             f"state: opt_state is not this optimiser's for these parameters. It holds {shapes[0]}, expected "
             f"{shapes[1]}. Make the state by fn.train_state(optimizer, params, key)."
         )
+
+
+def _shape_and_type(leaf: Any) -> tuple[Any, Any]:
+    """Integers of all widths are one type: optax starts some counters weakly typed, and an update fixes it."""
+    dtype = jnp.result_type(leaf)
+    return jnp.shape(leaf), "integer" if jnp.issubdtype(dtype, jnp.integer) else dtype
 
 
 def epoch_of(task: Task, method: Method, state: TrainState, data: Data) -> tuple[TrainState, dict[str, jax.Array]]:

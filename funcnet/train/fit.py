@@ -213,14 +213,12 @@ def check_private(job: Job, method: Method, state: TrainState) -> None:
 
 def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
     """The columns there will be, if each metric gives one number."""
-    kind = jax.dtypes.canonicalize_dtype  # of what is still on the host
-    x, y, weights = (None if p is None else jax.ShapeDtypeStruct(p.shape, kind(p.dtype)) for p in job.data)
 
-    def row(params: Any, x: Any, y: Any, weights: Any) -> Any:
-        output = predict(job.net, params, x) if job.metrics else None
-        return loop.measured(job._replace(data=Data(x, y, weights)), params, output)
+    def row(params: Any, data: Data) -> Any:
+        output = predict(job.net, params, data.x) if job.metrics else None
+        return loop.measured(job._replace(data=data), params, output)
 
-    recorded = jax.eval_shape(row, state.params, x, y, weights)
+    recorded = jax.eval_shape(row, state.params, loop.shapes_of(job.data))
     for name, value in recorded.items():
         if value.shape != ():
             raise ValueError(f"metrics: {name} gave shape {value.shape}, expected one number for the whole data set.")

@@ -98,9 +98,14 @@ def looks(job: Job, method: Method) -> int:
 
 def looked_at(job: Job, method: Method, state: TrainState) -> tuple[str, ...]:
     """The names of what telemetry looks at."""
-    x, y, weights = (None if part is None else jax.ShapeDtypeStruct(part.shape, part.dtype) for part in job.data)
-    found = jax.eval_shape(lambda state, data: epoch_of(job.task, method, state, data)[1], state, Data(x, y, weights))
+    found = jax.eval_shape(lambda state, data: epoch_of(job.task, method, state, data)[1], state, shapes_of(job.data))
     return tuple(name for name in found if name != "cost")
+
+
+def shapes_of(data: Data) -> Data:
+    """The data's shapes, and the types that they have on the device."""
+    kind = jax.dtypes.canonicalize_dtype
+    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, kind(part.dtype)), data)
 
 
 def _watched(job: Job, stopping: EarlyStopping, now: Progress, value: jax.Array) -> Progress:
@@ -155,6 +160,6 @@ def history_of(job: Job, method: Method, end: Progress, stopped: str = "") -> Hi
     if telemetry:
         first = jnp.arange(looks(job, method)) * method.telemetry + 1
         steps = -(-len(job.data.x) // method.batch_size)
-        numbers = (jnp.arange(columns["cost"].shape[-1])[:, None] * steps + first).ravel()
+        numbers = jnp.add.outer(jnp.arange(columns["cost"].shape[-1]) * steps, first).ravel()
         telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **telemetry}
     return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job, method))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.train.private import capacity
 from funcnet.train.update import Batch, Data, Method
@@ -41,9 +42,10 @@ def _shuffled(key: jax.Array, m: int, method: Method) -> tuple[jax.Array, jax.Ar
 def _poisson(key: jax.Array, m: int, method: Method) -> tuple[jax.Array, jax.Array]:
     """Every row in every batch with probability batch_size / m, independently; each batch is filled up."""
     room = capacity(m, method.batch_size, method.accumulate)
+    last = 2**32 * method.batch_size // m - 1  # rounded down, so that the account's probability is never exceeded
 
     def batch(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        chosen = jax.random.uniform(key, (m,)) * m < method.batch_size
+        chosen = jax.random.bits(key, (m,), jnp.uint32) <= np.uint32(last)
         rows = jnp.nonzero(chosen, size=room, fill_value=0)[0]
         return rows.astype(jnp.int32), jnp.arange(room) < chosen.sum()
 

@@ -28,6 +28,9 @@ class Privacy:
     happens with a probability below 1e-12, leaves the last ones out. What that may give away is paid
     from 1 % of δ, so ε is reckoned at 0.99 δ and the account is true for up to δ · 10¹⁰ steps.
 
+    ε counts the epochs of one `fit`, or of one training taken up again from its checkpoint. A second `fit` from
+    the state of a first, or each training of a `fit_many` that is looked at, spends its own: they add up.
+
     Private are the parameters (and the optimiser's state). The recorded costs and metrics of the training
     data are not, nor is a choice of settings made by looking at them: give validation data of other people.
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from funcnet.backprop import backprop
 from funcnet.flow import flow_of, rms
-from funcnet.per_example import example_square_norms, noise_scale
+from funcnet.noise import noise_scale
+from funcnet.per_example import example_square_norms
 from funcnet.protocols import Params
 from funcnet.train.update import Batch, Outcome, Task, options_of
 
@@ -24,14 +25,17 @@ def look(
     options.pop("penalty")
     bp = backprop(task.net, task.loss, before, batch.data.x, batch.data.y, **options)
     seen: dict[str, jax.Array] = {}
+    flow = flow_of(task.net, bp, before, outcome.grads, batch.counted)
     moved = jax.tree.map(jnp.subtract, then, before)
     layers = [jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, dict)) for tree in (moved, before)]
-    for (name, sizes), own_moved, own in zip(flow_of(task.net, bp, before, outcome.grads).items(), *layers):
+    for (name, sizes), own_moved, own in zip(flow.items(), *layers):
         sizes = sizes | {"update_to_weight": rms(own_moved) / rms(own)}
         seen |= {f"{name}: {what}": value for what, value in sizes.items()}
     norms = jnp.sqrt(example_square_norms(task.net, bp))
-    if batch.counted is not None:
+    scale = noise_scale(task.net, bp)
+    if batch.counted is not None:  # rows that only fill up have a gradient of 0, which is no example's
         norms = jnp.where(batch.counted, norms, jnp.nan)
+        scale = jnp.maximum((scale + 1) * batch.counted.mean(dtype=scale.dtype) - 1, 0)
     quantiles = jnp.nanquantile(norms, jnp.asarray(QUANTILES, norms.dtype))
     seen |= {f"gradient_norm {q:.0%}": value for q, value in zip(QUANTILES, quantiles)}
-    return seen | {"noise_scale": noise_scale(task.net, bp)}
+    return seen | {"noise_scale": scale}

@@ -1,5 +1,6 @@
 """One update of the parameters, from one batch."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -94,21 +95,34 @@ def _extra(
     task: Task, method: Method, carry: Carry, data: Data, options: dict[str, Any], value: jax.Array, grads: Tree
 ) -> dict[str, Any]:
     """What an optimiser may ask for beside the gradient. A `Backprop` is made only for one that does."""
+    if not isinstance(method.optimizer, optax.GradientTransformationExtraArgs):
+        return {}
     params, opt_state = carry
     value_fn = as_cost(task.net, task.loss, data.x, data.y, **options)
     extra = {"value": value, "grad": grads, "value_fn": value_fn}
     step = optax.with_extra_args_support(method.optimizer).update
-    try:
-        jax.eval_shape(lambda: step(grads, opt_state, params, **extra, backprop=_Question()))
-    except Exception:  # it asked; and what else it may have been comes again below
-        if method.accumulate > 1:
-            raise ValueError(
-                "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
-                "Use accumulate=1."
-            ) from None
-        made = backprop(task.net, task.loss, params, data.x, data.y, weights=options["weights"], key=options["key"])
-        extra["backprop"] = made
-    return extra
+
+    def whole() -> dict[str, Any]:
+        own = {"weights": options["weights"], "key": options["key"]}
+        return {"backprop": backprop(task.net, task.loss, params, data.x, data.y, **own)}
+
+    def works(more: Callable[[], dict[str, Any]]) -> bool:
+        try:
+            jax.eval_shape(lambda: step(grads, opt_state, params, **extra, **more()))
+        except Exception:  # if it is another error than it seems, it comes again in the update
+            return False
+        return True
+
+    if works(lambda: {"backprop": _Question()}):
+        return extra  # nobody looked at it
+    if not works(whole) and works(dict):
+        return extra  # optax.lbfgs and its like refuse words that they do not know
+    if method.accumulate > 1:
+        raise ValueError(
+            "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
+            "Use accumulate=1."
+        )
+    return extra | whole()
 
 
 class _Question:
@@ -119,7 +133,7 @@ def _private_gradient(
     task: Task, method: Method, params: Params, x: Any, y: Any, options: dict[str, Any], noise_key: jax.Array
 ) -> tuple[jax.Array, Tree]:
     """`private_gradient` of a batch, clipped at once or in equal parts. The penalty comes after the noise."""
-    net, loss, penalty, _ = task
+    net, loss = task.net, task.loss
     privacy, parts = method.privacy, method.accumulate
     assert privacy is not None
 
@@ -142,17 +156,14 @@ def _private_gradient(
     mass = options["weights"].sum()
     value = jnp.where(mass == 0, 0, costs / jnp.where(mass == 0, 1, mass))
     grads = noised_mean(grads, noise_key, privacy.max_norm, privacy.noise_multiplier, method.batch_size)
-    if penalty is not None:
-        value = value + penalty.value(params)
-        grads = jax.tree.map(lambda g, more: g + more.astype(g.dtype), grads, penalty.gradient(params))
-    return value, jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
+    return _penalised(task, params, value, grads)
 
 
 def _gradient(
     task: Task, params: Params, x: jax.Array, y: jax.Array, options: dict[str, Any], parts: int
 ) -> tuple[jax.Array, Tree]:
     """`value_and_grad` of a batch, propagated at once or in equal parts."""
-    net, loss, penalty, _ = task
+    net, loss = task.net, task.loss
     if parts == 1:
         return value_and_grad(net, loss, params, x, y, **options)
     weights, key = options["weights"], options["key"]
@@ -166,7 +177,13 @@ def _gradient(
     split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), (x, y, weights, key))
     sums, _ = jax.lax.scan(add, (jnp.zeros((), accumulation_type(x.dtype)), wide), split)
     mass = len(x) if weights is None else weights.sum()
-    value, grads = jax.tree.map(lambda whole: jnp.where(mass == 0, 0, whole / jnp.where(mass == 0, 1, mass)), sums)
+    means = jax.tree.map(lambda whole: jnp.where(mass == 0, 0, whole / jnp.where(mass == 0, 1, mass)), sums)
+    return _penalised(task, params, *means)
+
+
+def _penalised(task: Task, params: Params, value: jax.Array, grads: Tree) -> tuple[jax.Array, Tree]:
+    """With the penalty, added once, and in the parameters' types."""
+    penalty = task.penalty
     if penalty is not None:
         value = value + penalty.value(params)
         grads = jax.tree.map(lambda g, more: g + more.astype(g.dtype), grads, penalty.gradient(params))

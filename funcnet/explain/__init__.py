@@ -1,0 +1,10 @@
+"""To see it: derivations, worksheets and tables of a network's own numbers."""
+
+from funcnet.explain.chains import explain
+from funcnet.explain.derivation import Derivation
+from funcnet.explain.page import explain_page
+from funcnet.explain.routes import factor_counts
+from funcnet.explain.summary import summary
+from funcnet.explain.worksheet import Worksheet, worksheet
+
+__all__ = ["Derivation", "Worksheet", "explain", "explain_page", "factor_counts", "summary", "worksheet"]
