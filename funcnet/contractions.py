@@ -68,8 +68,15 @@ def square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     """Σ g_i² over a layer's parameters: (m,), or `()` for a layer without parameters."""
     if not parameter_count(leaf, tape, deltas):
         return ()
-    own = None if are_small(leaf, tape, deltas) else getattr(leaf, "square_norms", None)
-    return generic_square_norms(leaf, tape, deltas) if own is None else own(tape, deltas)
+    own = getattr(leaf, "square_norms", None) or partial(generic_square_norms, leaf)
+    return own(tape, deltas)
+
+
+def square_norms_before_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
+    """`square_norms` where `weighted_sum` of the same follows: from the gradients that it forms, if it does."""
+    if parameter_count(leaf, tape, deltas) and are_small(leaf, tape, deltas):
+        return generic_square_norms(leaf, tape, deltas)
+    return square_norms(leaf, tape, deltas)
 
 
 def square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:

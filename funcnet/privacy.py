@@ -63,14 +63,14 @@ def clipped_gradient(net: AnyLayer, bp: Backprop, max_norm: ArrayLike, per_layer
     """
     m = check_backprop(net, bp)
     _refuse("max_norm", max_norm, above=True)
-    each = contract(net, contractions.square_norms, bp.tape, bp.deltas)
+    each = contract(net, contractions.square_norms_before_sum, bp.tape, bp.deltas)
     squares = whole(each, (m,), bp)
     counts = jnp.isfinite(squares) & jnp.isfinite(bp.costs)
     layers = max(len(jax.tree.leaves(each)), 1)
     bound = jnp.asarray(max_norm, squares.dtype) / (np.sqrt(layers).item() if per_layer else 1)
 
     def clip(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
-        own: Any = contractions.square_norms(leaf, tape, deltas) if per_layer else squares
+        own: Any = contractions.square_norms_before_sum(leaf, tape, deltas) if per_layer else squares
         if isinstance(own, tuple):
             return leaf.gradient(tape, deltas)
         return contractions.weighted_sum(leaf, tape, deltas, jnp.where(counts, _factor(own, bound), 0))
