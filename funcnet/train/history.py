@@ -97,7 +97,7 @@ class History:
             twin.set_ylabel(plain(", ".join(metrics).replace("_", " ")))
             ax.set_zorder(twin.get_zorder() + 1)  # no line of the second scale crosses the legend
             ax.patch.set_visible(False)
-        legend(ax, handles, names, loc="center right" if metrics else "best")
+        legend(ax, handles, names, loc="center right" if metrics else "best", framealpha=1)
         return ax
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.drawing import axes_of, colour_map, plain
-from funcnet.explain.pictures.grids import checked_labels, classes_of
+from funcnet.explain.pictures.grids import checked_labels, classes_of, targets_of
 
 LEGIBLE = 30  # classes, beyond which no counts are written
 
@@ -32,7 +32,8 @@ def plot_confusion(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: unequal lengths; no examples; a class below 0, or beyond the outputs or labels; outputs that are not finite.
+        ValueError: unequal lengths; no examples; a class below 0, or beyond the outputs or labels; outputs
+            that are not finite.
 
     Example:
         >>> import funcnet as fn, jax.numpy as jnp
@@ -43,18 +44,11 @@ def plot_confusion(
     """
     ax_given, ax = ax is not None, axes_of(ax, "plot_confusion")
     read, outputs = classes_of("plot_confusion", "predicted", predicted, threshold)
-    true, least = classes_of("plot_confusion", "y", y, 0.5)
-    if len(read) != len(true) or not len(true):
-        raise ValueError(
-            f"plot_confusion: predicted has {len(read)} classes (shape {np.shape(predicted)}) but y has {len(true)} "
-            f"(shape {np.shape(y)}). Expected as many, and one at least: check that both come from the same split."
-        )
-    integers = np.issubdtype(np.asarray(predicted).dtype, np.integer) or np.asarray(predicted).dtype == bool
-    if not integers and least > outputs:
-        raise ValueError(
-            f"plot_confusion: y holds class {least - 1}, but there are {outputs} outputs, for 0 … {outputs - 1}."
-        )
-    count = max(outputs, least, 0 if labels is None or isinstance(labels, str) else len(labels))
+    told = np.issubdtype(np.asarray(predicted).dtype, np.floating)  # by outputs, how many classes there are
+    said = f"predicted has {len(read)} examples (shape {np.shape(predicted)})"
+    true, least = targets_of("plot_confusion", y, len(read), said, outputs if told else None)
+    named = 0 if told or labels is None or isinstance(labels, str) else len(labels)
+    count = max(outputs, least, named)
     labels = checked_labels("plot_confusion", labels, count)
     counts = np.zeros((count, count), int)
     np.add.at(counts, (true, read), 1)

@@ -62,6 +62,7 @@ def plot_gradient_flow(history: History, what: str = "delta", ax: Any = None) ->
     norm, drawn = _norm(what, values)
     mesh = ax.pcolormesh(edges, np.arange(layers + 1) + 0.5, drawn, norm=norm, cmap=colour_map("viridis"))
     ax.set(xlabel="epoch", ylabel="layer")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_yticks(np.unique(np.linspace(1, layers, min(layers, 12)).round().astype(int)))
     grey = " (grey: none)" if what in SHARES else " (grey: 0 or not finite)"
     label = WORDS.get(what, what.replace("_", " ")) + (grey if np.isnan(drawn).any() else "")
@@ -82,12 +83,12 @@ def _seen(history: Any, what: str) -> np.ndarray:
         raise ValueError("plot_gradient_flow: this is the history of many trainings. Draw that of one: many[0][1].")
     if not int(history.epochs):
         raise ValueError("plot_gradient_flow: no epoch took place, so there is nothing to draw. See history.stopped.")
-    names = [name for name in history.telemetry if name.startswith("layer ")]
-    here = [name for name in names if name.partition(": ")[2] == what]
-    if not here:
-        there = ", ".join(dict.fromkeys(name.partition(": ")[2] for name in names))
+    names = {tuple(name.split(": ", 1)) for name in history.telemetry if name.startswith("layer ")}
+    layers = sorted((layer for layer, own in names if own == what), key=lambda layer: int(layer.split()[1]))
+    if not layers:
+        there = ", ".join(sorted({own for _, own in names}))
         raise ValueError(f"plot_gradient_flow: no telemetry {what!r} of the layers; there is {there}.")
-    return np.stack([history.seen(name).astype(np.float64) for name in here])
+    return np.stack([history.seen(f"{layer}: {what}").astype(np.float64) for layer in layers])
 
 
 def _norm(what: str, values: np.ndarray) -> tuple[Any, np.ndarray]:

@@ -14,9 +14,7 @@ ROOM = 2**22  # numbers that a block of forward passes may hold in its widest la
 def checked_points(caller: str, points: Any) -> int:
     """How many points a grid has to a side."""
     if isinstance(points, bool) or not isinstance(points, int | np.integer) or not 2 <= points <= 2000:
-        raise ValueError(
-            f"{caller}: points, of the grid to a side, must be a whole number from 2 to 2000, got {points!r}."
-        )
+        raise ValueError(f"{caller}: points, of the grid to a side, must be 2 … 2000, got {points!r}.")
     return int(points)
 
 
@@ -49,6 +47,22 @@ def classes_of(caller: str, name: str, given: Any, threshold: float) -> tuple[np
     if found.shape[-1] == 1:
         return (found[..., 0] > threshold).astype(int).ravel(), 2
     return found.argmax(-1).ravel(), found.shape[-1]
+
+
+def targets_of(caller: str, y: Any, m: int, predicted: str, outputs: int | None) -> tuple[np.ndarray, int]:
+    """The true classes of m examples, and how many there are at least: no more than the outputs, if they tell."""
+    true, least = classes_of(caller, "y", y, 0.5)
+    if len(true) != m or not m:
+        raise ValueError(
+            f"{caller}: {predicted}, but y has {len(true)} (shape {np.shape(y)}). Expected as many, and one at least: "
+            "check that both come from the same split."
+        )
+    if outputs is not None and least > outputs:
+        raise ValueError(
+            f"{caller}: y holds class {least - 1}, but the outputs tell {outputs} apart, 0 … {outputs - 1}. "
+            "Check the size of the last layer and the targets."
+        )
+    return true, least
 
 
 def checked_labels(caller: str, labels: Any, count: int) -> list[Any]:

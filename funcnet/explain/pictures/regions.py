@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import arguments
 from funcnet.backprop import predict
 from funcnet.drawing import COLOURS, MARKERS, NOTHING, axes_of, legend, plain
-from funcnet.explain.pictures.grids import at_once, checked_labels, checked_points, classes_of
+from funcnet.explain.pictures.grids import at_once, checked_labels, checked_points, targets_of
 from funcnet.protocols import AnyLayer, Params
 
 
@@ -66,19 +66,15 @@ def plot_decision_regions(
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
         raise ValueError(
             f"plot_decision_regions: expected x of shape (m, 2) with an example at least, got {x.shape}. Regions are "
-            "drawn over two inputs; for more, draw a network of two of them, or of their first two principal components."
+            "drawn over two inputs; for more, train a network on two of them, or on two combinations of them."
         )
     output = predict(net, params, x)
     points = checked_points("plot_decision_regions", points)
     if len(names) != 2 or isinstance(names, str):
         raise ValueError(f"plot_decision_regions: names must be those of the two inputs, got {names!r}.")
-    true, least = classes_of("plot_decision_regions", "y", y, 0.5)
-    if len(true) != len(x):
-        raise ValueError(
-            f"plot_decision_regions: x has {len(x)} examples but y {len(true)} (shape {np.shape(y)}). "
-            "Check that both come from the same split."
-        )
-    count = max(least, output.shape[-1], 2)
+    count = max(output.shape[-1], 2)
+    said = f"x has {len(x)} examples (shape {x.shape})"
+    true, _ = targets_of("plot_decision_regions", y, len(x), said, count)
     labels = checked_labels("plot_decision_regions", labels, count)
     (left, right), (low, high) = _ends(np.asarray(x).astype(np.float64))
     u, v = np.linspace(left, right, points), np.linspace(low, high, points)
@@ -117,10 +113,10 @@ def _draw(
     count, (u, v) = len(labels), axes
     many = count > len(COLOURS)  # then the colours of a map, and markers, tell them apart
     colours = [to_rgb(c) for c in (colormaps["viridis"](np.linspace(0, 1, count)) if many else COLOURS[:count])]
-    pale = ListedColormap([tuple(1 - 0.4 * (1 - part) for part in colour) for colour in colours])
+    tints = [tuple(1 - 0.4 * (1 - part) for part in colour) for colour in colours]
+    pale = ListedColormap(tints).with_extremes(bad=NOTHING)
     du, dv = (u[1] - u[0]) / 2, (v[1] - v[0]) / 2
     extent = (u[0] - du, u[-1] + du, v[0] - dv, v[-1] + dv)
-    pale = pale.with_extremes(bad=NOTHING)
     ax.imshow(classes, cmap=pale, vmin=-0.5, vmax=count - 0.5, extent=extent, origin="lower", aspect="auto")
     handles = []
     for number in range(count):

@@ -19,11 +19,11 @@ from funcnet.reduction import Reduction
 WIDE = 30  # from where on the largest cost, over the smallest, wants a logarithmic scale
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """Where a weight stands: which leaf of the parameters, and where in it."""
 
     leaf: int
-    index: tuple[int, ...]
+    at: tuple[int, ...]
 
 
 def plot_cost_surface(
@@ -95,7 +95,8 @@ def plot_cost_surface(
     wheres, entries = _entries(net, along)
     walked = _walked(net, path, entries)
     here = _at(batch.params, entries)
-    u, v = (np.linspace(*ends, points) for ends in _spans(span, np.concatenate([here[None], walked])))
+    lowest, highest = _spans(span, np.concatenate([here[None], walked])).T
+    u, v = np.linspace(lowest, highest, points).T
     grid = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)
     dtype = jax.tree.leaves(batch.params)[entries[0].leaf].dtype
     block = at_once(net, len(batch.x))
@@ -108,7 +109,7 @@ def plot_cost_surface(
     return ax
 
 
-def _entries(net: AnyLayer, along: Any) -> tuple[list[Where], tuple[_Entry, ...]]:
+def _entries(net: AnyLayer, along: Any) -> tuple[list[Where], tuple[Entry, ...]]:
     """The two addresses, checked, and where they stand among the leaves of the parameters."""
     if not isinstance(along, Sequence) or len(along) != 2:
         raise ValueError(f"along: expected two addresses ((layer, from, to), (layer, from, to)), got {along!r}.")
@@ -122,7 +123,7 @@ def _entries(net: AnyLayer, along: Any) -> tuple[list[Where], tuple[_Entry, ...]
     entries = []
     for layer, source, to in wheres:
         leaf = names.index(f"layer {layer}, {'b' if source is None else 'w'}")
-        entries.append(_Entry(leaf, (to,) if source is None else (source, to)))
+        entries.append(Entry(leaf, (to,) if source is None else (source, to)))
     return wheres, tuple(entries)
 
 
@@ -132,13 +133,13 @@ def _weights_of(leaf: Any, own: Any) -> Weights:
     return Weights(leaf, n_in, n_out, n_out > 0 and "b" in own)
 
 
-def _at(params: Params, entries: tuple[_Entry, ...]) -> np.ndarray:
+def _at(params: Params, entries: tuple[Entry, ...]) -> np.ndarray:
     """(2,), the two weights."""
     leaves = jax.tree.leaves(params)
     return np.array([float(np.asarray(leaves[leaf])[index]) for leaf, index in entries])
 
 
-def _walked(net: AnyLayer, path: Any, entries: tuple[_Entry, ...]) -> np.ndarray:
+def _walked(net: AnyLayer, path: Any, entries: tuple[Entry, ...]) -> np.ndarray:
     """(states, 2), the two weights along the path."""
     if path is None:
         return np.empty((0, 2))
@@ -146,7 +147,7 @@ def _walked(net: AnyLayer, path: Any, entries: tuple[_Entry, ...]) -> np.ndarray
         raise ValueError(f"path: expected a list of parameters, such as [params, …], got {type(path).__name__}.")
     for place, params in enumerate(path):
         try:
-            arguments.check_params(net, params, None)
+            arguments.check_params(net, params, int)
         except (TypeError, ValueError) as error:
             raise ValueError(f"path[{place}]: {error}") from error
     return np.stack([_at(params, entries) for params in path])
@@ -173,7 +174,7 @@ def _costs(
     batch: arguments.Batch,
     penalty: Penalty | None,
     grid: jax.Array,
-    entries: tuple[_Entry, ...],
+    entries: tuple[Entry, ...],
     reduction: Reduction,
     block: int,
 ) -> jax.Array:

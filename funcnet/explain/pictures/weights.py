@@ -38,20 +38,20 @@ def plot_weights(
         >>> import funcnet as fn, jax
         >>> net = fn.mlp((12, 5, 1))
         >>> ax = fn.plot_weights(net, fn.init(net, jax.random.key(0)), shape=(3, 4))
-        >>> ax.images[0].get_array().shape  # 2 × 3 images of 3 × 4 pixels, with frames
-        (9, 16)
+        >>> ax.images[0].get_array().shape  # 3 × 2 images of 3 × 4 pixels, with frames
+        (13, 11)
     """
     ax = axes_of(ax, "plot_weights")
     arguments.check_layer_functions(net)
-    arguments.check_params(net, params, None)
+    arguments.check_params(net, params, int)
     found = (
         (name, leaf) for name, leaf in arguments.named_leaves(params) if name.endswith(", w") and np.ndim(leaf) == 2
     )
     name, w = next(found, ("", None))
     if w is None:
         raise ValueError(f"plot_weights: {net} has no weight matrix w, so there is nothing to draw.")
-    weights = np.asarray(w).astype(np.float64)
-    rows, columns = _checked_shape(name, len(weights), shape)
+    weights, layer = np.asarray(w).astype(np.float64), name.removesuffix(", w")
+    rows, columns = _checked_shape(layer, len(weights), shape)
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise ValueError(f"plot_weights: most, the units drawn, must be a whole number of 1 or more, got {most!r}.")
     units = min(weights.shape[1], most)
@@ -68,23 +68,23 @@ def plot_weights(
     ax.set_yticks([(place + 0.5) * (rows + 1) for place in range(down)], [place * across for place in range(down)])
     ax.tick_params(length=0, labelsize="small")
     of = "" if units == weights.shape[1] else f", the first {units} of {weights.shape[1]}"
-    ax.set(xlabel=f"the {rows} × {columns} weights into each unit of {name.removesuffix(', w')}{of}", ylabel="unit")
+    ax.set(xlabel=f"the {rows} × {columns} weights into each unit of {layer}{of}", ylabel="unit")
     ax.figure.colorbar(image, ax=ax, label="weight")
     return ax
 
 
-def _checked_shape(name: str, n_in: int, shape: Any) -> tuple[int, int]:
+def _checked_shape(layer: str, n_in: int, shape: Any) -> tuple[int, int]:
     side = math.isqrt(n_in)
     if shape is None:
         if side * side != n_in:
             raise ValueError(
-                f"plot_weights: {name} takes {n_in} inputs, which are no square image. Give shape=(rows, columns)."
+                f"plot_weights: {layer} takes {n_in} inputs, which are no square image. Give shape=(rows, columns)."
             )
         return side, side
     whole = isinstance(shape, tuple | list) and all(isinstance(size, int) and size > 0 for size in shape)
     if not whole or len(shape) != 2 or shape[0] * shape[1] != n_in:
         raise ValueError(
-            f"plot_weights: {name} takes {n_in} inputs, so shape must be (rows, columns) with rows × columns = {n_in}, "
-            f"got {shape!r}."
+            f"plot_weights: {layer} takes {n_in} inputs, so shape must be (rows, columns) with "
+            f"rows × columns = {n_in}, got {shape!r}."
         )
     return shape[0], shape[1]
