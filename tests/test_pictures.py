@@ -415,7 +415,7 @@ ROWS = {
     "a span turned round": (lambda: surface(span=((1, 0), (0, 1))), ValueError, ["span", "(lowest, highest)"]),
     "one point": (lambda: surface(points=1), ValueError, ["points", "2 … 2000", "got 1"]),
     "lost parameters": (lambda: fn.plot_cost_surface(NET, CE, with_values(PARAMS, jnp.nan, 0.0), X, Y, ALONG),
-        ValueError, ["layer 1, w[1, 2] is nan"]),
+        ValueError, ["params, layer 1, w: not all finite", "earlier state"]),
     "a cost that is nowhere finite": (lambda: surface(span=((1e308, 1.1e308), (1e308, 1.1e308)), penalty=fn.L2(1.0)),
         ValueError, ["not finite anywhere", "span"]),
     "a history without telemetry": (lambda: fn.plot_gradient_flow(history_of(0)), ValueError,
