@@ -41,7 +41,7 @@ def plain(name: Any) -> str:
 
 
 def legend(ax: Any, handles: Sequence[Any], names: Sequence[Any], **options: Any) -> Any:
-    """A legend with these names, also those that begin with "_", which matplotlib would leave out."""
+    """A legend with these names, also those that begin with "_", which matplotlib before 3.10 leaves out."""
     box = ax.legend(handles, [str(number) for number in range(len(handles))], **options)
     for text, name in zip(box.get_texts(), names):
         text.set_text(plain(name))

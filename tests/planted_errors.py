@@ -279,7 +279,7 @@ ERRORS = [
     ("pictures: the share that is shorter", NORMS, "np.mean(norms > max_norm)", "np.mean(norms < max_norm)"),
     ("pictures: norms of 0 forgotten", NORMS, '(norms == 0).sum(), "of 0"', '0, "of 0"'),
     ("pictures: dollars begin mathematics", DRAW, 'replace("$", r"\\$")', 'replace("$", "$")'),
-    ("pictures: names that begin with _ are left out", DRAW, "[str(number) for number in range(len(handles))]", "[str(name) for name in names]"),
+    ("pictures: names of a legend in another order", DRAW, "zip(box.get_texts(), names)", "zip(box.get_texts(), names[::-1])"),
     ("pictures: a figure that pyplot knows", DRAW, "return Figure(layout=\"constrained\").subplots()", "from matplotlib import pyplot; return pyplot.subplots()[1]"),
     ("pictures: a layer beyond the last", PLACE, "1 <= layer <= len(layers)", "True"),
     ("pictures: an input beyond the last", PLACE, "0 <= source < own.n_in", "True"),
