@@ -263,7 +263,7 @@ ERRORS = [
     ("pictures: weights of a row instead of a column", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights.ravel()[unit :][: rows * columns].reshape(rows, columns)"),
     ("pictures: an image transposed", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights[:, unit].reshape(columns, rows).T"),
     ("pictures: colours not around 0", IMAGES, "vmin=-limit", "vmin=0"),
-    ("pictures: the second layer's weights", IMAGES, "next(((name, leaf) for name, leaf in leaves", "next(((name, leaf) for name, leaf in reversed([*leaves])"),
+    ("pictures: the second layer's weights", IMAGES, "next(found, (\"\", None))", "[*found][-1]"),
     ("pictures: regions upside down", AREAS, 'origin="lower"', 'origin="upper"'),
     ("pictures: regions moved by half a field", AREAS, "(u[0] - du, u[-1] + du, v[0] - dv, v[-1] + dv)", "(u[0], u[-1], v[0], v[-1])"),
     ("pictures: regions of the smallest output", AREAS, "found.argmax(-1)", "found.argmin(-1)"),
