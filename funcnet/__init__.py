@@ -4,7 +4,19 @@ from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradie
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
-from funcnet.explain import explain, explain_page, factor_counts, summary, worksheet
+from funcnet.explain import (
+    explain,
+    explain_page,
+    factor_counts,
+    plot_confusion,
+    plot_cost_surface,
+    plot_decision_regions,
+    plot_gradient_flow,
+    plot_gradient_norms,
+    plot_weights,
+    summary,
+    worksheet,
+)
 from funcnet.flow import gradient_flow
 from funcnet.initializers import (
     Constant,
@@ -100,6 +112,8 @@ __all__ = [
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # to see it
     "explain", "explain_page", "factor_counts", "worksheet", "summary",
+    "plot_cost_surface", "plot_gradient_flow", "plot_gradient_norms",
+    "plot_weights", "plot_decision_regions", "plot_confusion",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",

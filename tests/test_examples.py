@@ -171,6 +171,15 @@ def test_resume_story():
     assert "now:   Chain(Dense(64, 16), Tanh(), Dense(16, 10))" in printed
 
 
+def test_pictures_of_the_readme(tmp_path):
+    for picture in re.findall(r"!\[.*\]\((.*)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / picture).is_file(), picture
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import pictures; "
+    code += "pictures.draw_training(pathlib.Path(sys.argv[2]))"
+    run("-c", code, ROOT / "examples", tmp_path / "training.png")
+    assert 10_000 < (tmp_path / "training.png").stat().st_size < 60_000
+
+
 def test_readme(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     script = tmp_path / "readme.py"

@@ -22,7 +22,7 @@ AUTOMATIC = {
     "checkpoint",
 }
 FLOORS = [
-    ["precision", "keys", "protocols"],
+    ["precision", "keys", "protocols", "drawing"],
     ["spec"],
     ["arguments", "initializers", "losses", "penalties", "reduction"],
     ["contractions"],

@@ -1,10 +1,32 @@
-"""To see it: derivations, worksheets and tables of a network's own numbers."""
+"""To see it: derivations, worksheets, tables and pictures of a network's own numbers."""
 
 from funcnet.explain.chains import explain
 from funcnet.explain.derivation import Derivation
 from funcnet.explain.page import explain_page
+from funcnet.explain.pictures import (
+    plot_confusion,
+    plot_cost_surface,
+    plot_decision_regions,
+    plot_gradient_flow,
+    plot_gradient_norms,
+    plot_weights,
+)
 from funcnet.explain.routes import factor_counts
 from funcnet.explain.summary import summary
 from funcnet.explain.worksheet import Worksheet, worksheet
 
-__all__ = ["Derivation", "Worksheet", "explain", "explain_page", "factor_counts", "summary", "worksheet"]
+__all__ = [
+    "Derivation",
+    "Worksheet",
+    "explain",
+    "explain_page",
+    "factor_counts",
+    "plot_confusion",
+    "plot_cost_surface",
+    "plot_decision_regions",
+    "plot_gradient_flow",
+    "plot_gradient_norms",
+    "plot_weights",
+    "summary",
+    "worksheet",
+]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.explain.addresses import Where
 from funcnet.explain.error_terms import error_term
 from funcnet.explain.notation import Equation, Pen, Pens, Written
-from funcnet.explain.propagation import Propagation, Where
+from funcnet.explain.propagation import Propagation
 from funcnet.losses import SquaredError
 from funcnet.protocols import Loss
 

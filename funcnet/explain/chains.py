@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from funcnet import arguments
+from funcnet.explain.addresses import Weights, Where, checked_weight
 from funcnet.explain.derivation import Derivation, Factor, Path
 from funcnet.explain.error_terms import came_in, headings, part_of, steps
 from funcnet.explain.notation import Pen, Pens, checked_names, pens
-from funcnet.explain.propagation import Propagation, Where, propagate
+from funcnet.explain.propagation import Propagation, propagate
 from funcnet.explain.routes import Route, factors_of_a_path, largest_routes, number_of_routes
 from funcnet.protocols import AnyLayer, Loss, Params
 from funcnet.reduction import Reduction
@@ -99,7 +100,8 @@ def derive(
     digits: int = 6,
 ) -> Derivation:
     """`explain` for a propagation that is there already. With `example` it is of that one alone."""
-    where = layer, source, to = _checked_weight(run, weight)
+    denses = [Weights(dense, dense.n_in, dense.n_out, dense.bias) for dense in run.layers[1:]]
+    where = layer, source, to = checked_weight("weight", denses, weight)
     if isinstance(largest, bool) or not isinstance(largest, int) or largest < 1:
         raise ValueError(f"largest: expected how many paths to write out, 1 or more, got {largest!r}.")
     write = pens(notation, checked_names(names, run.sizes), digits)
@@ -140,32 +142,6 @@ def _one_example(x: Any, y: Any, weights: Any, example: int) -> tuple[Any, Any]:
     if isinstance(example, bool) or not isinstance(example, int | np.integer) or not 0 <= example < len(x):
         raise ValueError(f"example: expected an index from 0 to {len(x) - 1}, got {example!r}.")
     return x[example : example + 1], y[example : example + 1]
-
-
-def _checked_weight(run: Propagation, weight: Any) -> Where:
-    def is_index(value: Any) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-    rule = "weight: expected (layer, from, to), with layer from 1, from and to array indices, from None for a bias"
-    if not isinstance(weight, tuple | list) or len(weight) != 3:
-        raise ValueError(f"{rule}; got {weight!r}.")
-    layer, source, to = weight
-    if not is_index(layer) or not is_index(to) or not (source is None or is_index(source)):
-        raise ValueError(f"{rule}; got {weight!r}.")
-    if not 1 <= layer <= run.depth:
-        there = "; ".join(f"{number}: {dense}" for number, dense in enumerate(run.layers[1:], 1))
-        raise ValueError(f"weight={weight!r}: there is no layer {layer}. The layers with parameters are {there}.")
-    dense = run.layers[layer]
-    if source is None and not dense.bias:
-        raise ValueError(
-            f"weight={weight!r}: layer {layer}, {dense}, has no bias. Give a from of 0 … {dense.n_in - 1}."
-        )
-    if not 0 <= to < dense.n_out or (source is not None and not 0 <= source < dense.n_in):
-        raise ValueError(
-            f"weight={weight!r}: there is no such weight in layer {layer}, {dense}, where from is "
-            f"0 … {dense.n_in - 1}{' (or None)' if dense.bias else ''} and to is 0 … {dense.n_out - 1}."
-        )
-    return int(layer), None if source is None else int(source), int(to)
 
 
 def _values(run: Propagation, where: Where, i: int, route: Route) -> list[float]:

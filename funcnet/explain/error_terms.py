@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from funcnet.explain.addresses import Where
 from funcnet.explain.derivation import Part
 from funcnet.explain.notation import Equation, Pen, Pens
-from funcnet.explain.propagation import Propagation, Where
+from funcnet.explain.propagation import Propagation
 
 SHOWN = 6  # terms of a sum, and error terms of a layer, that are written out
 

@@ -13,9 +13,6 @@ from funcnet.layers import Chain, Dense
 from funcnet.protocols import AnyLayer, Loss, Params, Tree
 from funcnet.reduction import Reduction, shares_of
 
-Where = tuple[int, int | None, int]
-"""A parameter as (layer, from, to); a from of None is a bias."""
-
 OWN = (
     " (A layer of your own without parameters, each of whose outputs depends on one input, says so by the "
     "class attribute elementwise = True.)"

@@ -10,6 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet.drawing import COLOURS, axes_of, legend, plain
+
+DASHES = ("--", ":", "-.")  # one for each metric
+
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -61,7 +65,9 @@ class History:
             writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*values), 1))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw every column over the epochs: costs on the axes, the rest on a second scale.
+        """Draw every column over the epochs: costs on the axes, the rest, dashed, on a second scale.
+
+        Blue is the training, orange the validation; with early stopping a line marks the best epoch.
 
         Args:
             ax: matplotlib axes to draw on; None makes a figure of its own.
@@ -74,15 +80,24 @@ class History:
         """
         ax = axes_of(ax, "History.plot")
         epochs = np.arange(1, int(self.epochs) + 1)
-        costs = [name for name in self.names if name.endswith("cost")]
-        rest = [name for name in self.names if name not in costs]
-        twin = ax.twinx() if rest else ax
-        for number, name in enumerate([*costs, *rest]):
-            axes, dash = (ax, "-") if name in costs else (twin, "--")
-            axes.plot(epochs, self[name], dash, color=f"C{number}", label=name)
+        metrics = list(dict.fromkeys(_measured(name) for name in self.names if not name.endswith("cost")))
+        twin = ax.twinx() if metrics else ax
+        handles, names = [], []
+        for name in sorted(self.names, key=lambda name: not name.endswith("cost")):
+            axes, dash = (ax, "-") if name.endswith("cost") else (twin, DASHES[metrics.index(_measured(name)) % 3])
+            colour, dot = COLOURS[name.startswith("validation_")], "o" if len(epochs) == 1 else None
+            handles += axes.plot(epochs, self[name], dash, color=colour, marker=dot, label=plain(name))
+            names.append(name.replace("_", " "))
+        if int(self.best_epoch):
+            handles.append(ax.axvline(int(self.best_epoch), color="0.5", linewidth=1))
+            names.append(f"best epoch, {int(self.best_epoch)}")
         ax.set(xlabel="epoch", ylabel="cost")
-        handles = [line for axes in dict.fromkeys((ax, twin)) for line in axes.get_lines()]
-        ax.legend(handles, [line.get_label() for line in handles])
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if metrics:
+            twin.set_ylabel(plain(", ".join(metrics).replace("_", " ")))
+            ax.set_zorder(twin.get_zorder() + 1)  # no line of the second scale crosses the legend
+            ax.patch.set_visible(False)
+        legend(ax, handles, names, loc="center right" if metrics else "best", framealpha=1)
         return ax
 
     def __repr__(self) -> str:
@@ -107,12 +122,6 @@ class History:
             yield self.stopped
 
 
-def axes_of(ax: Any, what: str) -> Any:
-    """The axes to draw on: those given, or those of a figure of its own, which no global state knows."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"{what} needs matplotlib: pip install 'funcnet[plot]'.") from error
-    return Figure(layout="constrained").subplots()
+def _measured(name: str) -> str:
+    """What a column is about, of whatever data."""
+    return name.removeprefix("validation_")

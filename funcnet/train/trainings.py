@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.train.history import History, axes_of
+from funcnet.drawing import axes_of
+from funcnet.train.history import History
 from funcnet.train.state import TrainState
 
 

@@ -1,0 +1,48 @@
+"""What all pictures share: axes that no global state knows, colours that most eyes tell apart, names as they are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)  # Okabe and Ito, 2008
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+NOTHING = "0.75"  # the grey of what has no value
+
+
+def axes_of(ax: Any, what: str) -> Any:
+    """The axes to draw on: those given, or those of a figure of its own, which no global state knows."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"{what} needs matplotlib: pip install 'funcnet[plot]'.") from error
+    return Figure(layout="constrained").subplots()
+
+
+def colour_map(name: str) -> Any:
+    """A colour map whose NaNs are grey. The registry gives a copy, so it may be changed."""
+    from matplotlib import colormaps
+
+    return colormaps[name].with_extremes(bad=NOTHING)
+
+
+def plain(name: Any) -> str:
+    """A name as text that shows what it holds: between dollars matplotlib would see mathematics."""
+    return str(name).replace("$", r"\$")
+
+
+def legend(ax: Any, handles: Sequence[Any], names: Sequence[Any], **options: Any) -> Any:
+    """A legend with these names, also those that begin with "_", which matplotlib before 3.10 leaves out."""
+    box = ax.legend(handles, [str(number) for number in range(len(handles))], **options)
+    for text, name in zip(box.get_texts(), names):
+        text.set_text(plain(name))
+    return box
