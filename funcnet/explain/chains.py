@@ -37,7 +37,8 @@ def explain(
     """The derivative of the cost by one weight, path by path, with every factor's name and number.
 
     ∂J/∂θ = Σ over paths of ∂J/∂a · ∂a/∂z · ∂z/∂a · … · ∂z/∂θ, which regrouped is δ · a with the error
-    terms δ = ∂J/∂z. For a chain of `Dense` layers and elementwise activations, and any loss.
+    terms δ = ∂J/∂z. For a chain of `Dense` layers and elementwise activations, and any loss; a penalty's
+    derivative, which no path runs through, is not part of it.
 
     Args:
         net: the chain; chains may nest.

@@ -100,6 +100,8 @@ def worksheet(
 ) -> Worksheet:
     """Every z, a, J, δ, gradient and updated parameter of a small network, in the order of a calculation by hand.
 
+    The cost is that of the examples alone, without a penalty.
+
     Args:
         net, loss, params, x, y, weights, reduction, notation, names, digits: as for `explain`.
         learning_rate: η of one step of gradient descent, θ ← θ - η ∂J/∂θ; None ends with the gradient.
