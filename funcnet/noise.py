@@ -80,8 +80,13 @@ def noise_scale(net: AnyLayer, bp: Backprop) -> jax.Array:
         0.059
     """
     m = max(check_backprop(net, bp), 1)
-    squares = total(example_square_norms(net, bp)) / m
-    grads = jax.tree.leaves(gradient(net, bp.tape, bp.deltas))
-    mean_square = sum((total(jnp.square(g / m)) for g in grads), jnp.zeros((), squares.dtype))
-    noise = jnp.maximum(squares - mean_square, 0)
+    sums = gradient(net, bp.tape, bp.deltas)
+    return scale_of(total(example_square_norms(net, bp)) / m, jax.tree.map(lambda g: g / m, sums))
+
+
+def scale_of(mean_of_squares: jax.Array, mean: Tree) -> jax.Array:
+    """`noise_scale` from the mean squared norm of the examples' gradients, and their mean."""
+    squares = (total(jnp.square(g)).astype(mean_of_squares.dtype) for g in jax.tree.leaves(mean))
+    mean_square = sum(squares, jnp.zeros((), mean_of_squares.dtype))
+    noise = jnp.maximum(mean_of_squares - mean_square, 0)
     return jnp.where(noise == 0, 0, noise / mean_square)

@@ -90,7 +90,7 @@ def train_epoch(
     whole = Data(x, y, weights)
     method = Method(optimizer, batch_size, accumulate)
     check_method(method, state, len(whole.x))
-    return _epoch(Task(in_type(net, compute_dtype), loss, penalty, trainable), method, state, whole)
+    return compiled_epoch(Task(in_type(net, compute_dtype), loss, penalty, trainable), method, state, whole)
 
 
 def check_method(method: Method, state: TrainState, m: int) -> None:
@@ -132,7 +132,7 @@ def epoch_of(task: Task, method: Method, state: TrainState, data: Data) -> tuple
     return after(state, order, carry, seen)
 
 
-_epoch = jax.jit(epoch_of, static_argnums=1)
+compiled_epoch = jax.jit(epoch_of, static_argnums=1)
 
 
 def step_from(task: Task, method: Method, draw_key: jax.Array, data: Data | None) -> Step:
@@ -164,7 +164,7 @@ def scan(task: Task, method: Method, draw_key: jax.Array, data: Data | None, car
         first, rest = (jax.tree.map(take, own) for take in (lambda a: a[0], lambda a: a[1:]))
         first = _with_data(data, first)
         then, outcome = update(task, method, draw_key, carry, first)
-        seen = look(task, draw_key, carry[0], then[0], first, outcome)
+        seen = look(task, method, draw_key, carry[0], then[0], first, outcome)
         then, costs = jax.lax.scan(counted, then, rest)
         return then, (jax.tree.map(_joined, (outcome.value, outcome.mass), costs), seen)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.backprop import cost, predict
 from funcnet.precision import accumulation_type
 from funcnet.protocols import AnyLayer, Params
-from funcnet.train.epoch import epoch_of
+from funcnet.train.epoch import compiled_epoch, epoch_of
 from funcnet.train.history import History
 from funcnet.train.metrics import Metric
 from funcnet.train.state import TrainState
@@ -98,7 +98,7 @@ def looks(job: Job, method: Method) -> int:
 
 def looked_at(job: Job, method: Method, state: TrainState) -> tuple[str, ...]:
     """The names of what telemetry looks at."""
-    found = jax.eval_shape(lambda state, data: epoch_of(job.task, method, state, data)[1], state, shapes_of(job.data))
+    _, found = compiled_epoch.eval_shape(job.task, method, state, shapes_of(job.data))  # it keeps what it traced
     return tuple(name for name in found if name != "cost")
 
 
