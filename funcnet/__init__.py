@@ -4,7 +4,7 @@ from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradie
 from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
-from funcnet.explain import explain, explain_page, factor_counts, summary, worksheet
+from funcnet.explain import Diagnosis, Verdict, diagnose, explain, explain_page, factor_counts, summary, worksheet
 from funcnet.flow import gradient_flow
 from funcnet.initializers import (
     Constant,
@@ -100,6 +100,7 @@ __all__ = [
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # to see it
     "explain", "explain_page", "factor_counts", "worksheet", "summary",
+    "diagnose", "Diagnosis", "Verdict",
     # training
     "fit", "fit_many", "train_state", "train_epoch",
     "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",
