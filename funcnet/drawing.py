@@ -14,6 +14,7 @@ COLOURS = (
     "#000000",
 )  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BESIDE = (1.03, 0, 0.05, 1)  # where a colour bar stands that is as high as its picture
 NOTHING = "0.75"  # the grey of what has no value
 
 

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
 TRAINING += ["private_training", "telemetry", "asking_optimizers"]
 ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
-ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry"]
+ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry", "pictures"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -31,9 +31,15 @@ METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "model_file.p
 PER, PRIV, CONTR, NOISE = "per_example.py", "privacy.py", "contractions.py", "noise.py"
 CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
 OWN, LOOK, FLOW, FEED = "train/private.py", "train/telemetry.py", "flow.py", "layers/feedback.py"
+DRAW, SURF, STREAMS = "drawing.py", "explain/pictures/surface.py", "explain/pictures/flow.py"
+IMAGES, AREAS = "explain/pictures/weights.py", "explain/pictures/regions.py"
+TABLE, NORMS, GRID = "explain/pictures/confusion.py", "explain/pictures/norms.py", "explain/pictures/grids.py"
+PLACE = "explain/addresses.py"
 
+# The room of tests that is to catch it comes first.
 FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
-FIRST |= {OWN: "private_training", LOOK: "telemetry"}  # the room of tests that is to catch it comes first
+FIRST |= {OWN: "private_training", LOOK: "telemetry", "train/history.py": "fit"}
+FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "pictures")
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -238,6 +244,48 @@ ERRORS = [
     ("asking optimiser: a Backprop without dropout", UPDATE, "\"key\": options[\"key\"]}", "\"key\": None}"),
     ("asking optimiser: a Backprop for all", UPDATE, "return extra  # nobody", "pass  # nobody"),
     ("asking optimiser: a Backprop for who refuses it", UPDATE, "return extra  # optax", "pass  # optax"),
+    ("pictures: a surface over the weights the other way round", SURF, "zip(entries, pair)", "zip(entries, pair[::-1])"),
+    ("pictures: a surface by rows of the first weight", SURF, ".reshape(points, points)", ".reshape(points, points).T"),
+    ("pictures: a surface without the penalty", SURF, "penalty=penalty, reduction=reduction)", "reduction=reduction)"),
+    ("pictures: a surface of the sum", SURF, "penalty=penalty, reduction=reduction)", "penalty=penalty, reduction='sum')"),
+    ("pictures: a surface without weights of the examples", SURF, "weights=batch.weights, penalty", "weights=None, penalty"),
+    ("pictures: layers that do not learn are counted", SURF, "if jax.tree.leaves(arguments.params_struct(leaf))]", "]"),
+    ("pictures: the leaf of another layer", SURF, 'f"layer {layer}, ', 'f"layer {len(layers) + 1 - layer}, '),
+    ("pictures: a path without its first state", SURF, "for params in path])", "for params in path[1:] + path[:1]])"),
+    ("pictures: a path that is lost sets the span", SURF, "seen = seen[np.isfinite(seen).all(1)]", "pass"),
+    ("pictures: a span as wide as the path", SURF, "half = 0.7 *", "half = 0.5 *"),
+    ("pictures: infinite costs are coloured", SURF, "np.where(np.isfinite(costs), costs, np.nan)", "np.nan_to_num(costs)"),
+    ("pictures: a logarithm of 0", SURF, "lowest > 0 and highest", "highest"),
+    ("pictures: layers in the order of letters", STREAMS, "key=lambda layer: int(layer.split()[1])", "key=str"),
+    ("pictures: looks taken for epochs", STREAMS, "/ history.looks", "/ 1"),
+    ("pictures: shares on a logarithmic scale", STREAMS, "    if what in SHARES:\n        return", "    if False:\n        return"),
+    ("pictures: zeros on a logarithmic scale", STREAMS, "& (values > 0), values", ", values"),
+    ("pictures: weights of a row instead of a column", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights.ravel()[unit :][: rows * columns].reshape(rows, columns)"),
+    ("pictures: an image transposed", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights[:, unit].reshape(columns, rows).T"),
+    ("pictures: colours not around 0", IMAGES, "vmin=-limit", "vmin=0"),
+    ("pictures: the second layer's weights", IMAGES, "next(((name, leaf) for name, leaf in leaves", "next(((name, leaf) for name, leaf in reversed([*leaves])"),
+    ("pictures: regions upside down", AREAS, 'origin="lower"', 'origin="upper"'),
+    ("pictures: regions moved by half a field", AREAS, "(u[0] - du, u[-1] + du, v[0] - dv, v[-1] + dv)", "(u[0], u[-1], v[0], v[-1])"),
+    ("pictures: regions of the smallest output", AREAS, "found.argmax(-1)", "found.argmin(-1)"),
+    ("pictures: regions at another threshold", AREAS, "found[:, 0] > threshold", "found[:, 0] > 0"),
+    ("pictures: a region where the output is NaN", AREAS, "np.isnan(found).any(-1)", "False & np.isnan(found).any(-1)"),
+    ("pictures: examples under another class", AREAS, "x[true == number]", "x[true == count - 1 - number]"),
+    ("pictures: confusion transposed", TABLE, "np.add.at(counts, (true, read), 1)", "np.add.at(counts, (read, true), 1)"),
+    ("pictures: confusion that counts once", TABLE, "np.add.at(counts, (true, read), 1)", "counts[true, read] = 1"),
+    ("pictures: confusion by columns", TABLE, "counts.sum(1, keepdims=True)", "counts.sum(0, keepdims=True)"),
+    ("pictures: one logit against another threshold", GRID, "found[..., 0] > threshold", "found[..., 0] > 0"),
+    ("pictures: a class that no output stands for", GRID, "if outputs is not None and least > outputs", "if False"),
+    ("pictures: squared norms", NORMS, "np.sqrt(np.asarray(", "np.abs(np.asarray("),
+    ("pictures: the share that is shorter", NORMS, "np.mean(norms > max_norm)", "np.mean(norms < max_norm)"),
+    ("pictures: norms of 0 forgotten", NORMS, '(norms == 0).sum(), "of 0"', '0, "of 0"'),
+    ("pictures: dollars begin mathematics", DRAW, 'replace("$", r"\\$")', 'replace("$", "$")'),
+    ("pictures: names that begin with _ are left out", DRAW, "[str(number) for number in range(len(handles))]", "[str(name) for name in names]"),
+    ("pictures: a figure that pyplot knows", DRAW, "return Figure(layout=\"constrained\").subplots()", "from matplotlib import pyplot; return pyplot.subplots()[1]"),
+    ("pictures: a layer beyond the last", PLACE, "1 <= layer <= len(layers)", "True"),
+    ("pictures: an input beyond the last", PLACE, "0 <= source < own.n_in", "True"),
+    ("curves: training and validation in one colour", "train/history.py", 'COLOURS[name.startswith("validation_")]', "COLOURS[0]"),
+    ("curves: metrics on the scale of the cost", "train/history.py", "(twin, DASHES", "(ax, DASHES"),
+    ("curves: counted from 0", "train/history.py", "np.arange(1, int(self.epochs) + 1)", "np.arange(int(self.epochs))"),
 ]  # fmt: skip
 
 

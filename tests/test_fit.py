@@ -197,18 +197,45 @@ def test_progress_is_a_line_now_and_then_and_silence_is_the_default(capsys):
         assert part in lines[-1]
 
 
-def test_history_as_a_file_and_a_picture(tmp_path):
+def test_history_as_a_file(tmp_path):
     _, history = fit(validation=HELD, metrics=[fn.Accuracy()])
     history.to_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["epoch", *history.names]
     assert np.array_equal(np.array(rows[1:], float)[:, 1], history["cost"])
-    axes = history.plot()
-    assert axes.get_xlabel() == "epoch"
-    axes.figure.savefig(tmp_path / "history.png")
     with pytest.raises(KeyError, match="there are cost, validation_cost"):
         history["loss"]
+
+
+@pytest.mark.fast
+def test_learning_curves_are_the_columns(tmp_path):
+    stopping = fn.EarlyStopping("validation_cost", patience=9)
+    _, history = fit(validation=HELD, metrics=[fn.Accuracy(), fn.F1()], early_stopping=stopping)
+    axes = history.plot()
+    twin = next(other for other in axes.figure.axes if other is not axes)
+    *costs, best = axes.get_lines()
+    drawn = dict(zip(["cost", "validation_cost"], costs))
+    names = ["accuracy", "validation_accuracy", "f1", "validation_f1"]
+    drawn |= dict(zip(names, twin.get_lines(), strict=True))
+    for name, line in drawn.items():
+        assert np.array_equal(line.get_xdata(), np.arange(1, len(history["cost"]) + 1))
+        assert np.array_equal(line.get_ydata(), history[name])
+    looks = {name: (line.get_color(), line.get_linestyle()) for name, line in drawn.items()}
+    assert len(set(looks.values())) == 6  # each is told apart by colour or dashes
+    assert len({looks[name][0] for name in ("cost", "accuracy", "f1")}) == 1
+    assert best.get_xdata()[0] == history.best_epoch
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == [*(name.replace("_", " ") for name in drawn), f"best epoch, {int(history.best_epoch)}"]
+    assert (axes.get_xlabel(), axes.get_ylabel(), twin.get_ylabel()) == ("epoch", "cost", "accuracy, f1")
+    axes.figure.savefig(tmp_path / "history.png")
+
+
+def test_the_curve_of_one_epoch_is_seen():
+    _, history = fit(epochs=1)
+    axes = history.plot()
+    assert [line.get_marker() for line in axes.get_lines()] == ["o"]
+    assert len(axes.figure.axes) == 1
 
 
 @pytest.mark.fast

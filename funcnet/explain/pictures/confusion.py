@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.drawing import axes_of, colour_map, plain
+from funcnet.drawing import BESIDE, axes_of, colour_map, plain
 from funcnet.explain.pictures.grids import checked_labels, classes_of, targets_of
 
 LEGIBLE = 30  # classes, beyond which no counts are written
@@ -72,4 +72,4 @@ def _draw(ax: Any, counts: np.ndarray, labels: list[str], ax_given: bool) -> Non
     ax.set_xticks(places, [labels[place] for place in places], **slanted)
     ax.set_yticks(places, [labels[place] for place in places])
     ax.set(xlabel="class read", ylabel="true class")
-    ax.figure.colorbar(image, ax=ax, label="share of the true class")
+    ax.figure.colorbar(image, cax=ax.inset_axes(BESIDE), label="share of the true class")

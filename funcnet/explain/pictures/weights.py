@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet import arguments
-from funcnet.drawing import axes_of, colour_map
+from funcnet.drawing import BESIDE, axes_of, colour_map
 from funcnet.protocols import AnyLayer, Params
 
 
@@ -69,7 +69,7 @@ def plot_weights(
     ax.tick_params(length=0, labelsize="small")
     of = "" if units == weights.shape[1] else f", the first {units} of {weights.shape[1]}"
     ax.set(xlabel=f"the {rows} × {columns} weights into each unit of {layer}{of}", ylabel="unit")
-    ax.figure.colorbar(image, ax=ax, label="weight")
+    ax.figure.colorbar(image, cax=ax.inset_axes(BESIDE), label="weight")
     return ax
 
 
