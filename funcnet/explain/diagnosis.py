@@ -90,7 +90,7 @@ def diagnose(
         ValueError: no example; what `cost` refuses; a batch size below 1.
 
     Cost:
-        A forward and a backward pass; up to 1000 steps of Adam on 20 examples (it stops when they are
+        A forward and a backward pass; up to 1500 steps of Adam on 20 examples (it stops when they are
         learned); with `optimizer` 300 steps. Most of the time goes into compiling: a few seconds in all.
 
     Source: Karpathy, "A recipe for training neural networks", 2019; LeCun et al., 1998 (inputs); Glorot and

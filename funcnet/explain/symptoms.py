@@ -13,7 +13,7 @@ from funcnet.explain.verdict import Look, Verdict
 def cost_is_finite(seen: Evidence) -> Look:
     bad = [name for name, sizes in seen.flow.items() if not np.isfinite([sizes[k] for k in ("a", "gradient")]).all()]
     if np.isfinite(seen.cost) and not bad:
-        return Look(f"cost {shown(seen.cost)}, all gradients finite")
+        return Look(f"cost {shown(seen.cost)}, all gradients finite; {len(seen.data.x)} of {seen.m} examples")
     weights = [name for name, sizes in seen.flow.items() if not np.isfinite(sizes["weight"])]
     where = (weights or bad or ["loss"])[0]
     evidence = f"cost {shown(seen.cost)}; " + (
