@@ -241,7 +241,6 @@ def test_healthy_networks_draw_no_alarm(name, seed):
         assert_healthy(fn.mlp((10, 16, 1)), SE, x, y, optax.adam(3e-3), seed)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("seed", [None, 0, 1])
 def test_test_scores_draw_no_alarm(seed):
     net = fn.Chain(fn.Dense(2, 3, bias=False), fn.Sigmoid(), fn.Dense(3, 1, bias=False), fn.Sigmoid())
@@ -394,26 +393,55 @@ def of_many_kinds():
     }
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", of_many_kinds())
 def test_networks_of_many_kinds_draw_no_alarm(name):
     found = diagnosed(**of_many_kinds()[name], optimizer=optax.adam(5e-3), batch_size=16)
     assert found.healthy, found
 
 
-@pytest.mark.fast
 def test_networks_that_cannot_learn_are_no_failure():
     assert diagnosed(fn.Softmax(), params=(), x=random(5, 90, 3), optimizer=ADAM).healthy
     one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=5)
     assert one.healthy
     assert [look.what for look in one.looks if not look.done] == [
-        "labels", "dead and saturated units", "a few examples by heart", "overfitting",
+        "labels", "dead and saturated units", "cost against chance", "a few examples by heart", "overfitting",
     ]  # fmt: skip
 
 
-@pytest.mark.fast
 def test_an_optimizer_that_asks_for_more():
     assert diagnosed(optimizer=optax.lbfgs(), batch_size=90).names in ((), ("updates too large",))
+
+
+@pytest.mark.fast
+def test_outputs_may_start_equal_and_weights_at_0():
+    unseen = jnp.minimum(LABELS, 1)  # of three classes two never come, so their outputs are equal
+    found = diagnosed(fn.Dense(4, 4, init=fn.Zeros()), y=unseen, optimizer=optax.adam(5e-3))
+    assert found.healthy, found
+
+
+@pytest.mark.fast
+def test_units_with_equal_weights_may_differ_by_what_follows():
+    params = changed(start(TANH), 0, "w", lambda w: jnp.full_like(w, 0.3))
+    assert diagnosed(TANH, params=params).healthy
+
+
+@pytest.mark.fast
+def test_rare_features_are_no_small_ones():
+    rare = jnp.zeros((90, 1)).at[7].set(1.0)
+    assert diagnosed(fn.mlp((6, 8, 3)), x=jnp.concatenate([30**0.5 * X, rare, 0 * rare], 1)).healthy
+
+
+@pytest.mark.fast
+def test_a_low_rate_may_be_right_after_training():
+    x = X[:40]
+    y = jnp.asarray(np.random.default_rng(1).integers(0, 3, 40))
+    params = start(fn.mlp((4, 64, 3)))
+    slow = {"net": fn.mlp((4, 64, 3)), "x": x, "y": y, "optimizer": optax.adam(1e-5), "batch_size": 40}
+    assert "learning rate too low" in diagnosed(**slow, params=params).names
+    with jax.numpy_dtype_promotion("standard"):
+        state = fn.train_state(optax.adam(1e-2), params, jax.random.key(1))
+        half_way, _ = fn.fit(slow["net"], CE, optax.adam(1e-2), state, (x, y), epochs=60, batch_size=40)
+    assert diagnosed(**slow, params=half_way.params).healthy
 
 
 @pytest.mark.fast
@@ -426,7 +454,6 @@ def test_what_a_verdict_explains_is_left_out():
     }  # fmt: skip
 
 
-@pytest.mark.fast
 def test_a_sample_of_many_examples_and_a_line_for_each_look(capsys):
     x = random(8, 5000, 4)
     y = (x[:, 0] > 0).astype(int)

@@ -27,18 +27,21 @@ def rate_suits(seen: Evidence) -> Look:
         verdicts.append(Verdict("learning rate too high", "optimizer", f"{text}.", remedy))
     elif not seen.learned and middle - ends[last] > clearly and gained < limit.PROGRESS * (start - ends[last]):
         verdicts.append(Verdict("learning rate too low", "optimizer", f"{text}.", f"{last:g} times the rate, or more."))
-    verdicts += _updates(trials, seen.learned)
+    verdicts += _updates(seen, trials)
     moved = [ratio for ratio in trials.moved.values() if np.isfinite(ratio)]
     if moved:
         text += f"; an update is {shown(min(moved))} to {shown(max(moved))} of a layer's weights"
     return Look(text, tuple(verdicts))
 
 
-def _updates(trials: Trials, learned: bool) -> Iterator[Verdict]:
-    """Layers whose updates are far from 1e-3 of their weights. Where much is learned, small ones are right."""
-    large = {name: ratio for name, ratio in trials.early.items() if limit.UPDATE_LARGE < ratio < np.inf}
-    # Exactly 0 is a layer that is held fixed, or gets no error signal.
-    small = {} if learned else {name: ratio for name, ratio in trials.moved.items() if 0 < ratio < limit.UPDATE_SMALL}
+def _updates(seen: Evidence, trials: Trials) -> Iterator[Verdict]:
+    """Layers whose updates are far from 1e-3 of their weights."""
+    # Weights that start at 0 are small beside any update; a layer held fixed has updates of exactly 0; and where
+    # much is learned already, small ones are right.
+    early = {name: ratio for name, ratio in trials.early.items() if seen.flow[name]["weight"] > 0}
+    moved = {} if seen.learned else trials.moved
+    large = {name: ratio for name, ratio in early.items() if limit.UPDATE_LARGE < ratio < np.inf}
+    small = {name: ratio for name, ratio in moved.items() if 0 < ratio < limit.UPDATE_SMALL}
     usual = f"about 1e-3 is usual, {limit.UPDATE_SMALL:g} … {limit.UPDATE_LARGE:g} accepted."
     if large:
         evidence = f"in the first {limit.FIRST} steps an update is {shown(max(large.values()))} of the weights; {usual}"
