@@ -75,7 +75,8 @@ def diagnose(
         x, y: the training examples, as for `cost`. Of more than 2000, 2000 drawn by key are looked at.
         weights: (m,) or (m, *positions), as for `cost`. What has weight 0 is not looked at.
         penalty: a cost of the parameters; it takes part in the trials of the learning rate.
-        optimizer: what the training uses, tried for 100 steps from params with a state of its own, at three rates.
+        optimizer: what the training uses, tried for 100 steps from params with a state of its own, at three rates
+            or more. (A schedule that warms up is judged by the steps it begins with.)
         batch_size: examples in a step of these; None takes 32.
         validation: (x, y) held back.
         history: of a training that had validation, which ended with params.
@@ -90,8 +91,8 @@ def diagnose(
         ValueError: no example; what `cost` refuses; a batch size below 1.
 
     Cost:
-        A forward and a backward pass; up to 1000 steps of Adam on 20 examples (it stops when they are
-        learned); with `optimizer` 300 steps. Most of the time goes into compiling: a few seconds in all.
+        A forward and a backward pass; up to 1500 steps of Adam on 20 examples (it stops when they are
+        learned); with `optimizer` 300 steps, 600 if all rates gain nothing. Most of the time goes into compiling: a few seconds in all.
 
     Source: Karpathy, "A recipe for training neural networks", 2019; LeCun et al., 1998 (inputs); Glorot and
     Bengio, 2010 (saturation, error signals); Lu et al., 2019 (dead units); Prechelt, 1998 (overfitting).
@@ -154,7 +155,7 @@ def _evidence(
         )
     held = None if validation is None else arguments.checked_batch(net, loss, given.params, *validation)
     counts = np.ones(len(given.x), bool) if given.weights is None else np.asarray(given.weights != 0)
-    counted = np.flatnonzero(counts.reshape(len(counts), -1).any(axis=1))
+    counted = np.flatnonzero(counts.any(axis=tuple(range(1, counts.ndim))))
     if not len(counted):
         raise ValueError(f"x: expected an example or more that counts, got shape {given.x.shape}. Give some.")
     sample_key, key = jax.random.split(typed(key))

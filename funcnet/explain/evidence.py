@@ -54,11 +54,6 @@ class Evidence:
     grads: Tree
 
     @property
-    def size(self) -> float:
-        """What a difference of costs is compared with."""
-        return max(self.cost, self.chance or 0.0)
-
-    @property
     def learned(self) -> bool:
         """Whether the network knows something of these examples already."""
         return self.chance is not None and self.cost < limit.UNLEARNED * self.chance

@@ -9,11 +9,13 @@ from funcnet.explain import thresholds as limit
 from funcnet.explain.evidence import Evidence, percent, rows_of, shown
 from funcnet.explain.verdict import Look, Verdict
 
+SMALL = float(np.finfo(np.float32).eps)
+
 
 def cost_is_finite(seen: Evidence) -> Look:
-    bad = [name for name, sizes in seen.flow.items() if not np.isfinite([sizes[k] for k in ("a", "gradient")]).all()]
+    bad = [name for name, sizes in seen.flow.items() if not np.isfinite(sizes["gradient"])]
     if np.isfinite(seen.cost) and not bad:
-        return Look(f"cost {shown(seen.cost)}, all gradients finite")
+        return Look(f"cost {shown(seen.cost)}, all gradients finite; {len(seen.data.x)} of {seen.m} examples")
     weights = [name for name, sizes in seen.flow.items() if not np.isfinite(sizes["weight"])]
     where = (weights or bad or ["loss"])[0]
     evidence = f"cost {shown(seen.cost)}; " + (
@@ -66,6 +68,8 @@ def cost_is_near_chance(seen: Evidence) -> Look:
         return Look(f"no constant output suits {seen.loss}.", done=False)
     # Outputs of a fresh network are of order 1, so targets closer to each other than that are no fault.
     most = limit.COST_TO_CHANCE * max(seen.chance, seen.beside)
+    if most < SMALL:
+        return Look("the best constant output costs nothing: there is nothing to learn.", done=False)
     text = f"cost {shown(seen.cost)}, chance level (the best constant output) {shown(seen.chance)}"
     if seen.cost <= most:
         return Look(text)

@@ -44,7 +44,7 @@ def few_are_learned(seen: Evidence) -> Look:
     if least <= limit.FEW_TO_CHANCE * chance:
         return Look(text)
     evidence = (
-        f"{text}, by {steps} steps of Adam at rates {' and '.join(f'{rate:g}' for rate in limit.FEW_RATES)}; at most "
+        f"{text}, by {steps} steps of Adam at rates {', '.join(f'{rate:g}' for rate in limit.FEW_RATES)}; at most "
         f"{shown(limit.FEW_TO_CHANCE * chance)} expected."
     )
     remedy = (
@@ -75,7 +75,8 @@ def _by_heart(net: AnyLayer, loss: Loss, rate: jax.Array, carry: Any, x: Any, y:
     def step(carry: Any, _: None) -> Any:
         params, state = carry
         grads = value_and_grad(net, loss, params, x, y, weights=weights)[1]
-        updates, state = ADAM.update(grads, state, params)
+        with jax.numpy_dtype_promotion("standard"):  # optax needs it, whatever the caller chose
+            updates, state = ADAM.update(grads, state, params)
         updates = jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates)
         return (optax.apply_updates(params, updates), state), None
 
@@ -88,29 +89,34 @@ class Scaled(NamedTuple):
 
     Attributes:
         factor: what its updates are multiplied by.
-        moved, sizes: for every layer, the sum over steps of the rms of its updates, and of its parameters.
+        step: how many updates there were.
+        moved, sizes: (2, layers), sums over the first steps, and over all, of the rms of a layer's updates, and of
+            its parameters.
     """
 
     factor: jax.Array
+    step: jax.Array
     moved: jax.Array
     sizes: jax.Array
 
 
 @lru_cache(maxsize=16)
-def _scaled(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def scaled(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """An optimiser whose rate can be changed without compiling again, and which keeps account of its updates."""
 
     def init(params: Params) -> Scaled:
-        none = jnp.zeros(len(_layers(params)))
-        return Scaled(jnp.ones(()), none, none)
+        none = jnp.zeros((2, len(_layers(params))))
+        return Scaled(jnp.ones(()), jnp.zeros((), jnp.int32), none, none)
 
     def update(updates: Tree, state: Scaled, params: Params = None) -> tuple[Tree, Scaled]:
         updates = jax.tree.map(lambda u: u * state.factor.astype(u.dtype), updates)
-        moved, sizes = (
-            before + jnp.stack([rms(layer) for layer in _layers(tree)]).astype(before.dtype)
-            for before, tree in ((state.moved, updates), (state.sizes, params))
-        )
-        return updates, Scaled(state.factor, moved, sizes)
+
+        def account(before: jax.Array, tree: Tree) -> jax.Array:
+            found = jnp.stack([rms(layer) for layer in _layers(tree)]).astype(before.dtype)
+            return before + jnp.stack([jnp.where(state.step < limit.FIRST, found, 0), found])
+
+        moved, sizes = account(state.moved, updates), account(state.sizes, params)
+        return updates, Scaled(state.factor, state.step + 1, moved, sizes)
 
     return optax.chain(optimizer, optax.GradientTransformation(init, update))
 
@@ -120,23 +126,26 @@ def _layers(tree: Tree) -> list[Tree]:
 
 
 class Trials(NamedTuple):
-    """Short trainings with a tenth of the rate, the rate itself, ten times it.
+    """Short trainings that differ in nothing but their rate.
 
     Attributes:
         start: the cost before, with penalty.
-        ends: the costs after, by factor; infinite where it was not finite.
-        moved: for every layer update over weight, of the rate itself.
+        clearly: a difference of costs that counts.
+        ends: the costs after, by factor of the rate; infinite where it was not finite.
+        early, moved: for every layer update over weight at the rate itself, in the first steps and in all.
     """
 
     start: float
+    clearly: float
     ends: dict[float, float]
+    early: dict[str, float]
     moved: dict[str, float]
 
 
 def trials_of(seen: Evidence) -> Trials:
-    """Three trainings of some steps each, with the same batches in the same order."""
+    """Trainings of some steps each, from the same parameters with the same batches in the same order."""
     assert seen.optimizer is not None
-    optimizer = _scaled(seen.optimizer)
+    optimizer = scaled(seen.optimizer)
     x, y, weights = data = Data(seen.data.x, seen.data.y, seen.data.weights)
     size = min(len(x), seen.batch_size or limit.BATCH)
     order_key, draw_key = jax.random.split(seen.key)
@@ -149,16 +158,22 @@ def trials_of(seen: Evidence) -> Trials:
         value = float(_cost(seen.net, seen.loss, params, x, y, weights, seen.penalty))
         return value if np.isfinite(value) else float("inf")
 
-    ends, moved = {}, {}
-    for factor in (1.0, 0.1, 10.0):
+    def train(factor: float) -> tuple[float, Scaled]:
         *others, last = optimizer.init(seen.params)
         carry = seen.params, (*others, last._replace(factor=jnp.asarray(factor)))
         params, opt_state = _trained(task, method, draw_key, carry, data, rows)
-        ends[factor] = objective(params)
-        if factor == 1.0:
-            account = opt_state[-1]
-            moved = dict(zip(seen.flow, np.asarray(account.moved / account.sizes).tolist()))
-    return Trials(objective(seen.params), ends, moved)
+        return objective(params), opt_state[-1]
+
+    start = objective(seen.params)
+    clearly = limit.CLEARLY * max(start, seen.cost, seen.chance or 0.0)
+    middle, account = train(1.0)
+    ends = {0.1: train(0.1)[0], 1.0: middle}
+    for factor in limit.HIGHER:
+        ends[factor], _ = train(factor)
+        if not abs(middle - ends[factor]) <= clearly:
+            break
+    early, moved = (dict(zip(seen.flow, row)) for row in np.asarray(account.moved / account.sizes).tolist())
+    return Trials(start, clearly, ends, early, moved)
 
 
 @partial(jax.jit, static_argnums=1)
