@@ -171,6 +171,15 @@ def test_resume_story():
     assert "now:   Chain(Dense(64, 16), Tanh(), Dense(16, 10))" in printed
 
 
+def test_pictures_of_the_readme(tmp_path):
+    for picture in re.findall(r"!\[.*\]\((.*)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / picture).is_file(), picture
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import pictures; "
+    code += "pictures.draw_training(pathlib.Path(sys.argv[2]))"
+    run("-c", code, ROOT / "examples", tmp_path / "training.png")
+    assert 10_000 < (tmp_path / "training.png").stat().st_size < 60_000
+
+
 def test_readme(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     script = tmp_path / "readme.py"
@@ -225,3 +234,23 @@ def test_private_story_says_where_to_get_the_data(tmp_path):
     assert done.returncode == 1
     assert "apt install dataset-fashion-mnist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_learning_rate_story(tmp_path):
+    printed = run(ROOT / "examples" / "14_learning_rate.py", "--epochs", 6, cwd=tmp_path)
+    assert "A learning rate above 2 / 1.87 = 1.07 must diverge." in printed
+
+    def costs(name, case):
+        row = re.findall(rf"^[\d.]+ +{name} +(.*)", printed, re.M)[case]
+        return [float(cost) for cost in row.split() if "%" not in cost]
+
+    for case in (0, 1):  # irises, digits
+        low, right, high = (costs(name, case) for name in ("too low", "right", "too high"))
+        assert right[-1] < 0.2 * right[0], printed
+        assert low[-1] > 0.9 * low[0], printed
+        assert high[-1] > 0.9 * high[0], printed
+    said = re.split(r"\n(?=Irises|Digits)", printed.partition("What diagnose says")[2])[1:]
+    verdicts = ("learning rate too low", "healthy", "learning rate too high")
+    for text, wanted in zip(said, (*verdicts, *verdicts), strict=True):
+        assert [verdict for verdict in verdicts if verdict in text] == [wanted], printed
+    assert (tmp_path / "learning_rate.png").stat().st_size > 50_000
