@@ -49,7 +49,7 @@ def draw_training(target: pathlib.Path) -> None:
     options = {"epochs": 100, "batch_size": 32, "early_stopping": fn.EarlyStopping(patience=5)}
     options |= {"validation": (held_x, held_y), "metrics": [fn.Accuracy()]}
     state, history = fn.fit(net, fn.CrossEntropy(), optimizer, state, (x, y), **options)
-    figure = Figure((9, 3.6), layout="constrained")
+    figure = Figure((9, 3.3), layout="compressed")
     curves, images = figure.subplots(1, 2, width_ratios=[1.35, 1])
     history.plot(ax=curves)
     fn.plot_weights(net, state.params, ax=images)

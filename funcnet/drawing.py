@@ -14,7 +14,6 @@ COLOURS = (
     "#000000",
 )  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-BESIDE = (1.03, 0, 0.05, 1)  # where a colour bar stands that is as high as its picture
 NOTHING = "0.75"  # the grey of what has no value
 
 
@@ -42,7 +41,7 @@ def plain(name: Any) -> str:
 
 
 def legend(ax: Any, handles: Sequence[Any], names: Sequence[Any], **options: Any) -> Any:
-    """A legend with these names, also those that begin with "_", which matplotlib would leave out."""
+    """A legend with these names, also those that begin with "_", which matplotlib before 3.10 leaves out."""
     box = ax.legend(handles, [str(number) for number in range(len(handles))], **options)
     for text, name in zip(box.get_texts(), names):
         text.set_text(plain(name))

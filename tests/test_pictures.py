@@ -243,7 +243,7 @@ def test_weights_are_framed_images():
     assert np.isfinite(found).sum() == w.size
     assert ax.images[0].get_clim() == (-abs(w).max(), abs(w).max())
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "2", "4"]
-    assert ax.get_xlabel() == "the 2 × 3 weights into each unit of layer 1"
+    assert ax.get_xlabel() == "2 × 3 weights into each unit of layer 1"
 
 
 def test_a_square_is_found_and_wide_layers_are_cut():
@@ -254,7 +254,7 @@ def test_a_square_is_found_and_wide_layers_are_cut():
     found = np.ma.filled(ax.images[0].get_array(), np.nan)
     assert found.shape == (7, 7)
     assert np.isfinite(found).sum() == 15
-    assert ax.get_xlabel() == "the 2 × 2 weights into each unit of layer 2, the first 4 of 9"
+    assert ax.get_xlabel() == "2 × 2 weights into each unit of layer 2\n(the first 4 of 9 units)"
 
 
 # ---- decision regions
@@ -415,7 +415,7 @@ ROWS = {
     "a span turned round": (lambda: surface(span=((1, 0), (0, 1))), ValueError, ["span", "(lowest, highest)"]),
     "one point": (lambda: surface(points=1), ValueError, ["points", "2 … 2000", "got 1"]),
     "lost parameters": (lambda: fn.plot_cost_surface(NET, CE, with_values(PARAMS, jnp.nan, 0.0), X, Y, ALONG),
-        ValueError, ["layer 1, w[1, 2] is nan"]),
+        ValueError, ["params, layer 1, w: not all finite", "earlier state"]),
     "a cost that is nowhere finite": (lambda: surface(span=((1e308, 1.1e308), (1e308, 1.1e308)), penalty=fn.L2(1.0)),
         ValueError, ["not finite anywhere", "span"]),
     "a history without telemetry": (lambda: fn.plot_gradient_flow(history_of(0)), ValueError,

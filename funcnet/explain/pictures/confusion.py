@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.drawing import BESIDE, axes_of, colour_map, plain
+from funcnet.drawing import axes_of, colour_map, plain
 from funcnet.explain.pictures.grids import checked_labels, classes_of, targets_of
 
 LEGIBLE = 30  # classes, beyond which no counts are written
@@ -68,8 +68,8 @@ def _draw(ax: Any, counts: np.ndarray, labels: list[str], ax_given: bool) -> Non
             colour = "white" if shares[row, column] > 0.5 else "black" if number else "0.6"
             ax.text(column, row, str(number), ha="center", va="center", color=colour)
     places = range(len(labels)) if len(labels) <= LEGIBLE else range(0, len(labels), -(-len(labels) // LEGIBLE))
-    slanted = {"rotation": 30, "ha": "right"} if max(map(len, labels)) > 3 else {}
-    ax.set_xticks(places, [labels[place] for place in places], **slanted)
+    turned = {"rotation": 90} if len(labels) > 6 else {"rotation": 30, "ha": "right"}
+    ax.set_xticks(places, [labels[place] for place in places], **(turned if max(map(len, labels)) > 3 else {}))
     ax.set_yticks(places, [labels[place] for place in places])
     ax.set(xlabel="class read", ylabel="true class")
-    ax.figure.colorbar(image, cax=ax.inset_axes(BESIDE), label="share of the true class")
+    ax.figure.colorbar(image, ax=ax, label="share of the true class")

@@ -57,7 +57,6 @@ def plot_gradient_norms(net: AnyLayer, bp: Backprop, max_norm: float | None = No
     lowest, highest = shown.min(), shown.max()
     room = 1.0 if highest > 1.01 * lowest else 1.1
     _, _, bars = ax.hist(shown, np.geomspace(lowest / room, highest * room, BINS + 1), color=COLOURS[0])
-    # The bins' ends are rounded; what lies on them stays in the picture.
     handles, names = [bars[0]], [f"{len(shown)} examples"]
     middle = float(np.median(shown))
     handles.append(ax.axvline(middle, color="black", linestyle=":"))

@@ -124,4 +124,5 @@ def _draw(
         marker = MARKERS[number % len(MARKERS)]
         style = {"color": colours[number], "marker": marker, "edgecolors": "black", "linewidths": 0.7}
         handles.append(ax.scatter(own[:, 0], own[:, 1], s=30, zorder=3, **style))
-    legend(ax, handles, labels)
+    beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # where it covers nothing
+    legend(ax, handles, labels, **(beside if many else {}))

@@ -69,8 +69,8 @@ def plot_cost_surface(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: a weight that does not exist, with those that do; twice the same; a path of other parameters, a span
-            without width; else as `cost`.
+        ValueError: a weight that does not exist, with those that do; twice the same; a path of other
+            parameters; a span without width; parameters that are not finite; else as `cost`.
         TypeError: as `cost`.
 
     Cost:
@@ -90,7 +90,8 @@ def plot_cost_surface(
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights)
     for name, leaf in arguments.named_leaves(batch.params):
-        arguments.refuse_non_finite(name, leaf)
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"plot_cost_surface: params, {name}: not all finite. Give those of an earlier state.")
     points = checked_points("plot_cost_surface", points)
     wheres, entries = _entries(net, along)
     walked = _walked(net, path, entries)

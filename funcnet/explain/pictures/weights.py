@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet import arguments
-from funcnet.drawing import BESIDE, axes_of, colour_map
+from funcnet.drawing import axes_of, colour_map
 from funcnet.protocols import AnyLayer, Params
 
 
@@ -67,9 +67,9 @@ def plot_weights(
     ax.set_xticks([(place + 0.5) * (columns + 1) for place in range(across)], [f"+{place}" for place in range(across)])
     ax.set_yticks([(place + 0.5) * (rows + 1) for place in range(down)], [place * across for place in range(down)])
     ax.tick_params(length=0, labelsize="small")
-    of = "" if units == weights.shape[1] else f", the first {units} of {weights.shape[1]}"
-    ax.set(xlabel=f"the {rows} × {columns} weights into each unit of {layer}{of}", ylabel="unit")
-    ax.figure.colorbar(image, cax=ax.inset_axes(BESIDE), label="weight")
+    of = "" if units == weights.shape[1] else f"\n(the first {units} of {weights.shape[1]} units)"
+    ax.set(xlabel=f"{rows} × {columns} weights into each unit of {layer}{of}", ylabel="unit")
+    ax.figure.colorbar(image, ax=ax, label="weight")
     return ax
 
 
