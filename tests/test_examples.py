@@ -254,3 +254,22 @@ def test_learning_rate_story(tmp_path):
     for text, wanted in zip(said, (*verdicts, *verdicts), strict=True):
         assert [verdict for verdict in verdicts if verdict in text] == [wanted], printed
     assert (tmp_path / "learning_rate.png").stat().st_size > 50_000
+
+
+def test_deep_sigmoid_story(tmp_path):
+    printed = run(ROOT / "examples" / "15_deep_sigmoid.py", "--epochs", 15, cwd=tmp_path)
+    table = re.findall(r"^ +(\d) +([\d.e-]+) +([\d.e-]+) +([\d.]+)% +([\d.]+)%$", printed, re.M)
+    layers, *columns = zip(*table)
+    assert layers == tuple("987654321"), printed
+    (last, *_, first), relu, way, relu_way = ([float(cell) for cell in column] for column in columns)
+    assert first < 1e-4 * last, printed
+    assert min(relu) > 0.1 * max(relu), printed
+    assert way[-1] < 1e-3 * way[0], printed
+    assert min(relu_way) > 5, printed
+    accuracy = {name: float(re.search(rf"^{name} .* ([\d.]+)%$", printed, re.M)[1]) for name in ("sigmoid", "ReLU")}
+    assert accuracy["sigmoid"] <= 15 < 80 < accuracy["ReLU"], printed
+    assert "sigmoid before any training: 1 verdict\n\nvanishing error signals (layer 1 … 4)\n" in printed
+    ratio = float(re.search(r"rms of δ at layer 1 is ([\d.e-]+) of that at layer 9", printed)[1])
+    assert ratio == pytest.approx(first / last, rel=0.3), printed  # of all examples, and of one batch
+    assert "ReLU before any training: healthy" in printed
+    assert (tmp_path / "deep_sigmoid.png").stat().st_size > 50_000
