@@ -5,9 +5,9 @@ activation. A sigmoid's slope is at most 1/4, and the usual starting weights kee
 layer hands down about a quarter of what it gets. Of nine layers the first gets some millionths, and stays where it
 is. Nothing else is wrong, which makes it hard to find: the cost is finite, and no unit is dead or saturated.
 
-Twice 64-32-32-32-32-32-32-32-32-10 learns digits: by sigmoids with Glorot's weights, by ReLUs with He's, whose slope is 1
-and whose weights make up for the half that is off. `fit(…, telemetry=k)` looks at all error signals in every k-th
-update, `fn.plot_gradient_flow` draws what it saw, and `fn.diagnose` sees it before the first step.
+Twice 64-32-32-32-32-32-32-32-32-10 learns digits: by sigmoids with Glorot's weights, and by ReLUs with He's. A ReLU's
+slope is 1 where it is on, and He's weights make up for the half that is off. `fit(…, telemetry=k)` looks at all error
+signals in every k-th update, `fn.plot_gradient_flow` draws them, and `fn.diagnose` sees it before the first step.
 
 Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
 """
@@ -110,9 +110,7 @@ def main() -> None:
     ways = {name: moved(one) for name, one in trainings.items()}
     for layer in range(len(sizes) - 1, 0, -1):
         signals = [f"{one.delta(layer)[0]:.1e}" for one in trainings.values()]
-        shares = [
-            f"{way[layer - 1]:.2%}" if way[layer - 1] > 0.01 else f"{way[layer - 1]:.4%}" for way in ways.values()
-        ]
+        shares = [f"{way[layer - 1]:.4%}" for way in ways.values()]
         print(f"{layer:5}  " + "".join(f"{one:>21}{other:>15}" for one, other in (signals, shares)))
 
     print(f"\n{'':10}cost: first epoch    last   test accuracy   (knowing nothing costs log 10 = {np.log(10):.3f})")
@@ -136,7 +134,7 @@ def draw(trainings: dict[str, Training], title: str, path: Path) -> None:
     drawn = [fn.plot_gradient_flow(one.history, "delta", ax) for one, ax in zip(trainings.values(), maps)]
     meshes = [ax.collections[0] for ax in drawn]
     lowest, highest = zip(*(mesh.get_clim() for mesh in meshes))
-    for ax, mesh, (name, one), what in zip(maps, meshes, trainings.items(), ("fades on the way down", "gets there")):
+    for ax, mesh, name, what in zip(maps, meshes, trainings, ("fades on the way down", "gets there")):
         mesh.set_clim(min(lowest), max(highest))  # one scale for both
         ax.set_title(f"{name}: the error signal {what}", fontsize=13)
     for name, one in trainings.items():

@@ -273,3 +273,22 @@ def test_deep_sigmoid_story(tmp_path):
     assert ratio == pytest.approx(first / last, rel=0.3), printed  # of all examples, and of one batch
     assert "ReLU before any training: healthy" in printed
     assert (tmp_path / "deep_sigmoid.png").stat().st_size > 50_000
+
+
+def test_overfitting_story(tmp_path):
+    printed = run(ROOT / "examples" / "16_overfitting.py", cwd=tmp_path)
+    assert "300 pictures to learn from, 598 held out, 899 for the test" in printed
+    rows = {}
+    for name in ("Nothing done", "L2, α = 0.003", "Dropout, 0.2 and 0.5", "Early stopping"):
+        row = re.search(rf"^{name} +([\d.]+) +([\d.]+) +([\d.]+) \((\d+)\) +([\d.]+)%$", printed, re.M)
+        rows[name] = [float(cell) for cell in row.groups()]
+    training, held_out, lowest, epoch, _ = rows.pop("Nothing done")
+    assert training < 0.01 < 1.2 * lowest < held_out, printed
+    assert epoch < 30, printed
+    assert all(row[1] < 0.85 * held_out for row in rows.values()), printed
+    assert rows["Early stopping"][1:4] == [lowest, lowest, epoch], printed
+    assert min(row[4] for row in rows.values()) > 75, printed
+    assert "What diagnose says of Nothing done: 1 verdict\n\noverfitting (history)\n" in printed
+    assert f"validation cost {lowest} at its least (epoch {epoch:.0f})" in printed
+    assert [f"says of {name}: healthy" in printed for name in rows] == [True] * 3, printed
+    assert (tmp_path / "few_digits.png").stat().st_size > 50_000
