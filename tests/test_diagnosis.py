@@ -111,7 +111,7 @@ SICK = {
     ),
     "rate too high": (
         lambda: {"optimizer": optax.adam(1.0)},
-        ["learning rate too high", "updates too large"],
+        ["learning rate too high"],
         "optimizer",
     ),
     "rate far too high": (
