@@ -92,7 +92,8 @@ def diagnose(
 
     Cost:
         A forward and a backward pass; up to 1500 steps of Adam on 20 examples (it stops when they are
-        learned); with `optimizer` 300 steps, 600 if all rates gain nothing. Most of the time goes into compiling: a few seconds in all.
+        learned); with `optimizer` 300 steps, or 600 where no rate gains anything. Most of the time goes into
+        compiling: a few seconds in all.
 
     Source: Karpathy, "A recipe for training neural networks", 2019; LeCun et al., 1998 (inputs); Glorot and
     Bengio, 2010 (saturation, error signals); Lu et al., 2019 (dead units); Prechelt, 1998 (overfitting).
