@@ -156,8 +156,7 @@ def draw(data: Data, small: dict[float, tuple], large: dict[float, fn.History], 
     left.set(xlabel="step", ylabel="cost of the irises (logarithmic)")
     left.set_title("The same descents: the cost over the steps", fontsize=13)
     right.set(xlabel="epoch (passes over the digits)", ylabel="training cost of the digits", ylim=(0, None))
-    right.axhline(np.log(10), color="0.5", linewidth=1)
-    right.text(right.get_xlim()[1], np.log(10) + 0.04, "knowing nothing", color="0.4", fontsize=11, ha="right")
+    right.axhline(np.log(10), color="0.5", linewidth=1, label="knowing nothing")
     right.set_title("Digits: on the curve, too low and too high look alike", fontsize=13)
     right.xaxis.get_major_locator().set_params(integer=True)
     for ax in (left, right):
