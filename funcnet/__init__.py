@@ -5,6 +5,9 @@ from funcnet.check import check_function, check_gradients, check_layer
 from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
 from funcnet.custom_vjp import as_cost, as_function
 from funcnet.explain import (
+    Diagnosis,
+    Verdict,
+    diagnose,
     explain,
     explain_page,
     factor_counts,
@@ -112,6 +115,7 @@ __all__ = [
     "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
     # to see it
     "explain", "explain_page", "factor_counts", "worksheet", "summary",
+    "diagnose", "Diagnosis", "Verdict",
     "plot_cost_surface", "plot_gradient_flow", "plot_gradient_norms",
     "plot_weights", "plot_decision_regions", "plot_confusion",
     # training

@@ -99,8 +99,10 @@ def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: j
 
 
 def rms(tree: Tree, counted: jax.Array | None = None) -> jax.Array:
-    """√(mean of squares) over all numbers of a tree, or those of the examples that count."""
+    """√(mean of squares) over all real numbers of a tree, or of the examples that count; NaN if there are none."""
     floats = [wide(leaf) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if not floats:
+        return jnp.full((), jnp.nan)
     count: Any = max(sum(leaf.size for leaf in floats), 1)
     if counted is not None:
         floats = [jnp.where(_along(counted, leaf), leaf, 0) for leaf in floats]

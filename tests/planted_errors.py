@@ -20,6 +20,7 @@ TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  #
 TRAINING += ["private_training", "telemetry", "asking_optimizers"]
 ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
 ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry", "pictures"]
+ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry", "diagnosis"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -35,11 +36,15 @@ DRAW, SURF, STREAMS = "drawing.py", "explain/pictures/surface.py", "explain/pict
 IMAGES, AREAS = "explain/pictures/weights.py", "explain/pictures/regions.py"
 TABLE, NORMS, GRID = "explain/pictures/confusion.py", "explain/pictures/norms.py", "explain/pictures/grids.py"
 PLACE = "explain/addresses.py"
+SIGNS, TRIALS, VERDICTS = "explain/symptoms.py", "explain/trials.py", "explain/training.py"
+GIVEN, DIAGNOSE = "explain/evidence.py", "explain/diagnosis.py"
 
 # The room of tests that is to catch it comes first.
 FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
 FIRST |= {OWN: "private_training", LOOK: "telemetry", "train/history.py": "fit"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "pictures")
+FIRST |= {OWN: "private_training", LOOK: "telemetry"}  # the room of tests that is to catch it comes first
+FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis")
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -289,6 +294,35 @@ ERRORS = [
     ("curves: training and validation in one colour", "train/history.py", 'COLOURS[name.startswith("validation_")]', "COLOURS[0]"),
     ("curves: metrics on the scale of the cost", "train/history.py", "(twin, DASHES", "(ax, DASHES"),
     ("curves: counted from 0", "train/history.py", "np.arange(1, int(self.epochs) + 1)", "np.arange(int(self.epochs))"),
+    ("diagnosis: chance level without weights", GIVEN, "1.0 if weights is None else weights.astype(output.dtype)", "1.0"),
+    ("diagnosis: smoothing forgotten in chance level", GIVEN, "(1 - s) * mean + s / len(mean)", "mean"),
+    ("diagnosis: chance level of logits as if of probabilities", GIVEN, "constants = [jnp.log(jnp.maximum((1 - s)", "constants = [(jnp.maximum((1 - s)"),
+    ("diagnosis: chance level without the median", GIVEN, "[mean, jnp.median(rows, axis=0)]", "[mean]"),
+    ("diagnosis: gradient of the sum", GIVEN, "total(bp.costs) * factor, grads", "total(bp.costs), grads"),
+    ("diagnosis: layer 10 taken for the second", DIAGNOSE, "for i in range(1, 1 + len(flow))", "for i in sorted(range(1, 1 + len(flow)), key=str)"),
+    ("diagnosis: what has weight 0 is looked at", DIAGNOSE, "x=given.x[rows]", "x=given.x[drawn]"),
+    ("diagnosis: consequences named beside their cause", DIAGNOSE, "        if reasons:", "        if False:"),
+    ("diagnosis: zeros count in the size of inputs", SIGNS, "np.maximum(entries, 1)", "len(rows)"),
+    ("diagnosis: small inputs pass", SIGNS, "limit.INPUT_SMALLEST <= sizes[large] <=", "0 <= sizes[large] <="),
+    ("diagnosis: inputs of other sizes pass", SIGNS, "ratio <= limit.INPUT_RATIO", "ratio > 0"),
+    ("diagnosis: only neighbouring units compared", SIGNS, "columns[:, np.argsort(line @ columns)]", "columns"),
+    ("diagnosis: equal weights suffice for symmetry", SIGNS, "for part in (own, grads):", "for part in (own,):"),
+    ("diagnosis: outputs may not be equal", SIGNS, "if number == len(dicts[0]):", "if False:"),
+    ("diagnosis: dead units not seen", SIGNS, "elif dead > limit.DEAD", "elif dead > 1"),
+    ("diagnosis: saturation not seen", SIGNS, "if flat > limit.SATURATED", "if flat > 1"),
+    ("diagnosis: error signals upside down", SIGNS, "size / sizes[names[-1]] for", "sizes[names[-1]] / size for"),
+    ("diagnosis: any constant taken for a cause", SIGNS, "different > 1:", "different > 0:"),
+    ("diagnosis: a few examples, uphill", TRIALS, "-rate.astype(u.dtype) * u", "rate.astype(u.dtype) * u"),
+    ("diagnosis: rates all the same", TRIALS, "u * state.factor.astype(u.dtype)", "u"),
+    ("diagnosis: updates of all steps for those of the first", TRIALS, "jnp.where(state.step < limit.FIRST, found, 0)", "found"),
+    ("diagnosis: a rate far too low has no higher one", TRIALS, "if not abs(middle - ends[factor]) <= clearly:", "if True:"),
+    ("diagnosis: a low rate blamed after training", VERDICTS, "elif not seen.learned and middle", "elif middle"),
+    ("diagnosis: a rate too low whenever a higher one gains", VERDICTS, "gained < limit.PROGRESS", "gained < 10 + limit.PROGRESS"),
+    ("diagnosis: weights of 0 blamed for their updates", VERDICTS, "if seen.flow[name][\"weight\"] > 0", "if True"),
+    ("diagnosis: one bad epoch taken for overfitting", VERDICTS, "np.median(held[", "np.max(held["),
+    ("diagnosis: a cost that rose taken for overfitting", VERDICTS, "and training[end] < (1 - limit.RISE) * training[best])", ")"),
+    ("diagnosis: what early stopping left behind blamed", VERDICTS, "int(seen.history.best_epoch) or len(held)", "len(held)"),
+    ("diagnosis: a gap before training blamed", VERDICTS, "if seen.learned and held", "if held"),
 ]  # fmt: skip
 
 

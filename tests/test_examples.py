@@ -234,3 +234,61 @@ def test_private_story_says_where_to_get_the_data(tmp_path):
     assert done.returncode == 1
     assert "apt install dataset-fashion-mnist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_learning_rate_story(tmp_path):
+    printed = run(ROOT / "examples" / "14_learning_rate.py", "--epochs", 6, cwd=tmp_path)
+    assert "A learning rate above 2 / 1.87 = 1.07 must diverge." in printed
+
+    def costs(name, case):
+        row = re.findall(rf"^[\d.]+ +{name} +(.*)", printed, re.M)[case]
+        return [float(cost) for cost in row.split() if "%" not in cost]
+
+    for case in (0, 1):  # irises, digits
+        low, right, high = (costs(name, case) for name in ("too low", "right", "too high"))
+        assert right[-1] < 0.2 * right[0], printed
+        assert low[-1] > 0.9 * low[0], printed
+        assert high[-1] > 0.9 * high[0], printed
+    said = re.split(r"\n(?=Irises|Digits)", printed.partition("What diagnose says")[2])[1:]
+    verdicts = ("learning rate too low", "healthy", "learning rate too high")
+    for text, wanted in zip(said, (*verdicts, *verdicts), strict=True):
+        assert [verdict for verdict in verdicts if verdict in text] == [wanted], printed
+    assert (tmp_path / "learning_rate.png").stat().st_size > 50_000
+
+
+def test_deep_sigmoid_story(tmp_path):
+    printed = run(ROOT / "examples" / "15_deep_sigmoid.py", "--epochs", 15, cwd=tmp_path)
+    table = re.findall(r"^ +(\d) +([\d.e-]+) +([\d.e-]+) +([\d.]+)% +([\d.]+)%$", printed, re.M)
+    layers, *columns = zip(*table)
+    assert layers == tuple("987654321"), printed
+    (last, *_, first), relu, way, relu_way = ([float(cell) for cell in column] for column in columns)
+    assert first < 1e-4 * last, printed
+    assert min(relu) > 0.1 * max(relu), printed
+    assert way[-1] < 1e-3 * way[0], printed
+    assert min(relu_way) > 5, printed
+    accuracy = {name: float(re.search(rf"^{name} .* ([\d.]+)%$", printed, re.M)[1]) for name in ("sigmoid", "ReLU")}
+    assert accuracy["sigmoid"] <= 15 < 80 < accuracy["ReLU"], printed
+    assert "sigmoid before any training: 1 verdict\n\nvanishing error signals (layer 1 … 4)\n" in printed
+    ratio = float(re.search(r"rms of δ at layer 1 is ([\d.e-]+) of that at layer 9", printed)[1])
+    assert ratio == pytest.approx(first / last, rel=0.3), printed  # of all examples, and of one batch
+    assert "ReLU before any training: healthy" in printed
+    assert (tmp_path / "deep_sigmoid.png").stat().st_size > 50_000
+
+
+def test_overfitting_story(tmp_path):
+    printed = run(ROOT / "examples" / "16_overfitting.py", cwd=tmp_path)
+    assert "300 pictures to learn from, 598 held out, 899 for the test" in printed
+    rows = {}
+    for name in ("Nothing done", "L2, α = 0.003", "Dropout, 0.2 and 0.5", "Early stopping"):
+        row = re.search(rf"^{name} +([\d.]+) +([\d.]+) +([\d.]+) \((\d+)\) +([\d.]+)%$", printed, re.M)
+        rows[name] = [float(cell) for cell in row.groups()]
+    training, held_out, lowest, epoch, _ = rows.pop("Nothing done")
+    assert training < 0.01 < 1.2 * lowest < held_out, printed
+    assert epoch < 30, printed
+    assert all(row[1] < 0.85 * held_out for row in rows.values()), printed
+    assert rows["Early stopping"][1:4] == [lowest, lowest, epoch], printed
+    assert min(row[4] for row in rows.values()) > 75, printed
+    assert "What diagnose says of Nothing done: 1 verdict\n\noverfitting (history)\n" in printed
+    assert f"validation cost {lowest} at its least (epoch {epoch:.0f})" in printed
+    assert [f"says of {name}: healthy" in printed for name in rows] == [True] * 3, printed
+    assert (tmp_path / "few_digits.png").stat().st_size > 50_000

@@ -1,7 +1,8 @@
-"""To see it: derivations, worksheets, tables and pictures of a network's own numbers."""
+"""To see it: derivations, worksheets, tables, pictures and diagnoses of a network's own numbers."""
 
 from funcnet.explain.chains import explain
 from funcnet.explain.derivation import Derivation
+from funcnet.explain.diagnosis import diagnose
 from funcnet.explain.page import explain_page
 from funcnet.explain.pictures import (
     plot_confusion,
@@ -13,20 +14,11 @@ from funcnet.explain.pictures import (
 )
 from funcnet.explain.routes import factor_counts
 from funcnet.explain.summary import summary
+from funcnet.explain.verdict import Diagnosis, Verdict
 from funcnet.explain.worksheet import Worksheet, worksheet
 
 __all__ = [
-    "Derivation",
-    "Worksheet",
-    "explain",
-    "explain_page",
-    "factor_counts",
-    "plot_confusion",
-    "plot_cost_surface",
-    "plot_decision_regions",
-    "plot_gradient_flow",
-    "plot_gradient_norms",
-    "plot_weights",
-    "summary",
-    "worksheet",
-]
+    "Derivation", "Diagnosis", "Verdict", "Worksheet", "diagnose", "explain", "explain_page", "factor_counts",
+    "plot_confusion", "plot_cost_surface", "plot_decision_regions", "plot_gradient_flow", "plot_gradient_norms",
+    "plot_weights", "summary", "worksheet",
+]  # fmt: skip
