@@ -43,7 +43,6 @@ GIVEN, DIAGNOSE = "explain/evidence.py", "explain/diagnosis.py"
 FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
 FIRST |= {OWN: "private_training", LOOK: "telemetry", "train/history.py": "fit"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "pictures")
-FIRST |= {OWN: "private_training", LOOK: "telemetry"}  # the room of tests that is to catch it comes first
 FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis")
 
 ERRORS = [
@@ -323,6 +322,7 @@ ERRORS = [
     ("diagnosis: a cost that rose taken for overfitting", VERDICTS, "and training[end] < (1 - limit.RISE) * training[best])", ")"),
     ("diagnosis: what early stopping left behind blamed", VERDICTS, "int(seen.history.best_epoch) or len(held)", "len(held)"),
     ("diagnosis: a gap before training blamed", VERDICTS, "if seen.learned and held", "if held"),
+    ("diagnosis: units switched off taken for copies", "explain/symptoms.py", "off.all() | ~off", "off | ~off"),
 ]  # fmt: skip
 
 

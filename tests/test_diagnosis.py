@@ -145,6 +145,13 @@ def test_a_sick_network_is_named(name):
     assert all(verdict.evidence and verdict.remedy in str(verdict) for verdict in diagnosis.verdicts)
 
 
+@pytest.mark.fast
+def test_units_that_a_penalty_switched_off_are_no_copies():
+    params = start(TANH)
+    off = changed(changed(params, 0, "w", lambda w: w.at[:, 5:9].multiply(1e-9)), 2, "w", lambda w: w.at[5:9].set(0))
+    assert diagnosed(TANH, params=off).healthy
+
+
 def history_of(cost, validation, best_epoch=0):
     columns = {"cost": jnp.array(cost), "validation_cost": jnp.array(validation)}
     return fn.History(tuple(columns), columns, len(cost), best_epoch)

@@ -105,16 +105,21 @@ def units_differ(seen: Evidence) -> Look:
 
 
 def _different(own: dict[str, Any], n: int, grads: dict[str, Any]) -> int:
-    """How many units differ by weights or gradient. Equal ones are neighbours when sorted along a random line."""
+    """How many units differ by weights or gradient. Equal ones are neighbours when sorted along a random line.
+
+    Units whose weights are all about 0 beside others are no copies: a strong penalty switched them off.
+    """
     blocks = []
     for part in (own, grads):
         leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(part) if np.shape(leaf)[-1:] == (n,)]
         block = np.concatenate([leaf.reshape(-1, n) for leaf in leaves])
         blocks.append(block / (np.abs(block).max() or 1.0))
-    columns = np.concatenate(blocks)
+    off = np.abs(blocks[0]).max(axis=0) <= limit.EQUAL
+    columns = np.concatenate(blocks)[:, off.all() | ~off]
     line = np.random.default_rng(0).normal(size=len(columns))
     columns = columns[:, np.argsort(line @ columns)]
-    return 1 + int((np.abs(np.diff(columns, axis=1)).max(axis=0) > limit.EQUAL).sum())
+    different = 1 + int((np.abs(np.diff(columns, axis=1)).max(axis=0) > limit.EQUAL).sum())
+    return different + n - columns.shape[1]
 
 
 def units_are_alive(seen: Evidence) -> Look:

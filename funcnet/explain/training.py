@@ -86,8 +86,8 @@ def _rise(seen: Evidence) -> tuple[str, bool]:
     best = int(np.argmin(held[: end + 1]))
     last = float(np.median(held[max(best, end + 1 - limit.LAST) : end + 1]))  # one epoch alone may be bad luck
     text = (
-        f"validation cost {shown(held[best])} at its least (epoch {best + 1}), {shown(last)} at the end (epoch "
-        f"{end + 1}); training cost {shown(training[best])} and {shown(training[end])}"
+        f"validation cost {shown(held[best])} at its least (epoch {best + 1}), {shown(last)} at the end (median up to "
+        f"epoch {end + 1}); the cost trained on, penalty included, {shown(training[best])} and {shown(training[end])}"
     )
     enough = max(limit.RISE * held[best], limit.RISE_TO_CHANCE * (seen.chance or 0.0))
     return text, bool(last - held[best] > enough and training[end] < (1 - limit.RISE) * training[best])
