@@ -36,8 +36,8 @@ DRAW, SURF, STREAMS = "drawing.py", "explain/pictures/surface.py", "explain/pict
 IMAGES, AREAS = "explain/pictures/weights.py", "explain/pictures/regions.py"
 TABLE, NORMS, GRID = "explain/pictures/confusion.py", "explain/pictures/norms.py", "explain/pictures/grids.py"
 PLACE = "explain/addresses.py"
-SIGNS, TRIALS, VERDICTS = "explain/symptoms.py", "explain/trials.py", "explain/training.py"
-GIVEN, DIAGNOSE = "explain/evidence.py", "explain/diagnosis.py"
+SIGNS, TRIALS, VERDICTS = (f"explain/diagnosis/{name}.py" for name in ("symptoms", "trials", "training"))
+GIVEN, DIAGNOSE = "explain/diagnosis/evidence.py", "explain/diagnosis/diagnose.py"
 
 # The room of tests that is to catch it comes first.
 FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
@@ -322,7 +322,7 @@ ERRORS = [
     ("diagnosis: a cost that rose taken for overfitting", VERDICTS, "and training[end] < (1 - limit.RISE) * training[best])", ")"),
     ("diagnosis: what early stopping left behind blamed", VERDICTS, "int(seen.history.best_epoch) or len(held)", "len(held)"),
     ("diagnosis: a gap before training blamed", VERDICTS, "if seen.learned and held", "if held"),
-    ("diagnosis: units switched off taken for copies", "explain/symptoms.py", "off.all() | ~off", "off | ~off"),
+    ("diagnosis: units switched off taken for copies", "explain/diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
 ]  # fmt: skip
 
 

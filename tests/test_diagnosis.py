@@ -8,8 +8,8 @@ import pytest
 from table import Scale, disagreement, random
 
 import funcnet as fn
-from funcnet.explain.evidence import chance_level
-from funcnet.explain.trials import scaled
+from funcnet.explain.diagnosis.evidence import chance_level
+from funcnet.explain.diagnosis.trials import scaled
 
 SE, CE, BCE = fn.SquaredError(), fn.CrossEntropy(), fn.BinaryCrossEntropy()
 X = random(0, 90, 4)

@@ -2,7 +2,7 @@
 
 from funcnet.explain.chains import explain
 from funcnet.explain.derivation import Derivation
-from funcnet.explain.diagnosis import diagnose
+from funcnet.explain.diagnosis import Diagnosis, Verdict, diagnose
 from funcnet.explain.page import explain_page
 from funcnet.explain.pictures import (
     plot_confusion,
@@ -14,7 +14,6 @@ from funcnet.explain.pictures import (
 )
 from funcnet.explain.routes import factor_counts
 from funcnet.explain.summary import summary
-from funcnet.explain.verdict import Diagnosis, Verdict
 from funcnet.explain.worksheet import Worksheet, worksheet
 
 __all__ = [

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.explain import thresholds as limit
-from funcnet.explain.evidence import Evidence, percent, rows_of, shown
-from funcnet.explain.verdict import Look, Verdict
+from funcnet.explain.diagnosis import thresholds as limit
+from funcnet.explain.diagnosis.evidence import Evidence, percent, rows_of, shown
+from funcnet.explain.diagnosis.verdict import Look, Verdict
 
 SMALL = float(np.finfo(np.float32).eps)
 

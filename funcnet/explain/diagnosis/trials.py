@@ -9,9 +9,9 @@ import numpy as np
 import optax
 
 from funcnet.backprop import cost, value_and_grad
-from funcnet.explain import thresholds as limit
-from funcnet.explain.evidence import Evidence, chance_level, shown
-from funcnet.explain.verdict import Look, Verdict
+from funcnet.explain.diagnosis import thresholds as limit
+from funcnet.explain.diagnosis.evidence import Evidence, chance_level, shown
+from funcnet.explain.diagnosis.verdict import Look, Verdict
 from funcnet.flow import rms
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
 from funcnet.train.epoch import step_from

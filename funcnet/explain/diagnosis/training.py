@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from funcnet.backprop import cost
-from funcnet.explain import thresholds as limit
-from funcnet.explain.evidence import Evidence, percent, shown
-from funcnet.explain.trials import Trials, trials_of
-from funcnet.explain.verdict import Look, Verdict
+from funcnet.explain.diagnosis import thresholds as limit
+from funcnet.explain.diagnosis.evidence import Evidence, percent, shown
+from funcnet.explain.diagnosis.trials import Trials, trials_of
+from funcnet.explain.diagnosis.verdict import Look, Verdict
 
 
 def rate_suits(seen: Evidence) -> Look:

@@ -10,7 +10,7 @@ import optax
 
 from funcnet.arguments import Batch
 from funcnet.backprop import backprop, gradient
-from funcnet.explain import thresholds as limit
+from funcnet.explain.diagnosis import thresholds as limit
 from funcnet.flow import flow_of
 from funcnet.losses import BinaryCrossEntropy, CrossEntropy
 from funcnet.precision import total

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 
 from funcnet import arguments
-from funcnet.explain import symptoms, training, trials
-from funcnet.explain import thresholds as limit
-from funcnet.explain.evidence import Evidence, chance_level, propagated
-from funcnet.explain.verdict import Diagnosis, Look
+from funcnet.explain.diagnosis import symptoms, training, trials
+from funcnet.explain.diagnosis import thresholds as limit
+from funcnet.explain.diagnosis.evidence import Evidence, chance_level, propagated
+from funcnet.explain.diagnosis.verdict import Diagnosis, Look
 from funcnet.keys import typed
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty
 from funcnet.train import History
@@ -66,7 +66,7 @@ def diagnose(
     symptom that an earlier verdict explains is left out, and so are the trials once anything is
     wrong: cure that first, and ask again.
 
-    All limits stand in `funcnet/explain/thresholds.py`, each with its source.
+    All limits stand in `funcnet/explain/diagnosis/thresholds.py`, each with its source.
 
     Args:
         net: a layer.
