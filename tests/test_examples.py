@@ -181,10 +181,12 @@ def test_pictures_of_the_readme(tmp_path):
 
 
 def test_readme(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    readme = (ROOT / "README.md").read_text()
     script = tmp_path / "readme.py"
-    script.write_text(code)
-    assert "all right" in run(script, cwd=tmp_path)
+    script.write_text("\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)))
+    printed = run(script, cwd=tmp_path)
+    assert "all right" in printed
+    assert re.search(r"```\n(1 verdict\n.*?)\n…", readme, re.DOTALL)[1] in printed
 
 
 def test_wrong_labels_story(tmp_path):
