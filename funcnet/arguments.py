@@ -85,7 +85,7 @@ def as_array(name: str, values: Any) -> jax.Array:
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}.")
     narrowed = isinstance(values, np.ndarray) and array.dtype != values.dtype
-    if narrowed and jnp.issubdtype(array.dtype, jnp.integer) and (np.asarray(array) != values).any():
+    if narrowed and jnp.issubdtype(array.dtype, jnp.integer) and (values.astype(array.dtype) != values).any():
         raise ValueError(f"{name}: holds integers beyond {array.dtype}. Use smaller ones, or enable jax_enable_x64.")
     return array
 

@@ -390,6 +390,8 @@ def test_numpy_parameters_are_taken_as_jax_takes_them():
         assert J.dtype == jnp.float32
         with pytest.raises(ValueError, match="y: holds integers beyond int32"):
             fn.cost(net, fn.CrossEntropy(), params, np.asarray(X), np.array([0, 1, 0, 1, 0, 2**32]))
+        labels = np.array([0, 1, 0, 1, 0, 1])  # int64, which JAX narrows, in a jit that does not see it as an argument
+        jax.jit(lambda params: fn.cost(net, fn.CrossEntropy(), params, np.asarray(X), labels))(params)
 
 
 @fn.spec

@@ -234,8 +234,18 @@ def test_learning_curves_are_the_columns(tmp_path):
 def test_the_curve_of_one_epoch_is_seen():
     _, history = fit(epochs=1)
     axes = history.plot()
-    assert [line.get_marker() for line in axes.get_lines()] == ["o"]
+    assert [(line.get_marker(), line.get_markevery()) for line in axes.get_lines()] == [("o", [0])]
     assert len(axes.figure.axes) == 1
+
+
+def test_what_is_not_finite_is_told_beside_the_curve():
+    columns = {"cost": jnp.array([jnp.nan, 1.0, 0.5, jnp.inf, 0.2]), "validation_cost": jnp.full(5, jnp.nan)}
+    axes = fn.History(tuple(columns), columns, 5, 0).plot()
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["cost (2 not finite)", "validation cost (5 not finite)"]
+    assert [line.get_markevery() for line in axes.get_lines()] == [[4], []]  # the last point stands alone
+    with pytest.raises(ValueError, match=r"History.plot: this is the history of many trainings.*many\[0\]\[1\]"):
+        fn.History(("cost",), {"cost": jnp.ones((2, 3))}, jnp.array([3, 3]), jnp.array([0, 0])).plot()
 
 
 @pytest.mark.fast

@@ -168,7 +168,10 @@ def test_costs_that_overflow_are_grey_and_a_lost_path_is_drawn_as_far_as_it_goes
     assert np.isfinite(found[:, 0]).all()
     ax = fn.plot_cost_surface(*args, path=params, points=3)
     assert np.isfinite([ax.get_xlim(), ax.get_ylim()]).all()
-    assert np.array_equal(ax.get_lines()[0].get_xydata()[:2], [[0, 0], [1, 1]])
+    line, start, end = ax.get_lines()
+    assert np.array_equal(line.get_xydata(), [[0, 0], [1, 1]])
+    assert (start.get_xydata().tolist(), end.get_xydata().tolist()) == ([[0, 0]], [[1, 1]])
+    assert ax.get_legend().get_texts()[1].get_text() == "path, 3 states (1 not finite)"
     ax.figure.savefig(io.BytesIO())
 
 
@@ -454,6 +457,9 @@ ROWS = {
     "a label for too few": (lambda: fn.plot_confusion(BP.output, Y, labels=list("abcd")), ValueError,
         ["all 3 classes"]),
     "one text for labels": (lambda: fn.plot_confusion(Y, Y, labels="abc"), ValueError, ["labels", "'abc'"]),
+    "a text for a bound": (lambda: fn.plot_gradient_norms(NET, BP, "a"), ValueError, ["max_norm", "above 0", "'a'"]),
+    "labels by number": (lambda: fn.plot_confusion(Y, Y, labels={0: "a"}), ValueError, ["labels", "list"]),
+    "a number for labels": (lambda: fn.plot_confusion(Y, Y, labels=3), ValueError, ["labels", "list", "3"]),
     "a bound of zero": (lambda: fn.plot_gradient_norms(NET, BP, 0.0), ValueError, ["max_norm", "above 0", "0.0"]),
     "no Backprop": (lambda: fn.plot_gradient_norms(NET, PARAMS), TypeError, ["Backprop"]),
     "no gradient at all": (lambda: fn.plot_gradient_norms(

@@ -77,17 +77,22 @@ class History:
 
         Raises:
             ImportError: matplotlib is not installed.
+            ValueError: this is the history of many trainings.
         """
         ax = axes_of(ax, "History.plot")
+        if np.ndim(self.epochs):
+            raise ValueError("History.plot: this is the history of many trainings. Draw that of one: many[0][1].")
         epochs = np.arange(1, int(self.epochs) + 1)
         metrics = list(dict.fromkeys(_measured(name) for name in self.names if not name.endswith("cost")))
         twin = ax.twinx() if metrics else ax
         handles, names = [], []
         for name in sorted(self.names, key=lambda name: not name.endswith("cost")):
             axes, dash = (ax, "-") if name.endswith("cost") else (twin, DASHES[metrics.index(_measured(name)) % 3])
-            colour, dot = COLOURS[name.startswith("validation_")], "o" if len(epochs) == 1 else None
-            handles += axes.plot(epochs, self[name], dash, color=colour, marker=dot, label=plain(name))
-            names.append(name.replace("_", " "))
+            colour, finite = COLOURS[name.startswith("validation_")], np.isfinite(self[name])
+            dots = {"marker": "o", "markevery": _lone(finite)}
+            handles += axes.plot(epochs, self[name], dash, color=colour, label=plain(name), **dots)
+            lost = f" ({(~finite).sum()} not finite)" if not finite.all() else ""
+            names.append(name.replace("_", " ") + lost)
         if int(self.best_epoch):
             handles.append(ax.axvline(int(self.best_epoch), color="0.5", linewidth=1))
             names.append(f"best epoch, {int(self.best_epoch)}")
@@ -120,6 +125,12 @@ class History:
             yield f"{epoch + 1:5}  " + "  ".join(cells) + mark
         if self.stopped:
             yield self.stopped
+
+
+def _lone(finite: np.ndarray) -> list[int]:
+    """The places of points without a neighbour, which a line alone would not show."""
+    around = np.pad(finite, 1)
+    return np.flatnonzero(finite & ~around[:-2] & ~around[2:]).tolist()
 
 
 def _measured(name: str) -> str:

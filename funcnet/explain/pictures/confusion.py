@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.drawing import axes_of, colour_map, plain
-from funcnet.explain.pictures.grids import checked_labels, classes_of, targets_of
+from funcnet.explain.pictures.grids import checked_labels, classes_of, is_list, targets_of
 
 LEGIBLE = 30  # classes, beyond which no counts are written
 
@@ -47,7 +47,7 @@ def plot_confusion(
     told = np.issubdtype(np.asarray(predicted).dtype, np.floating)  # by outputs, how many classes there are
     said = f"predicted has {len(read)} examples (shape {np.shape(predicted)})"
     true, least = targets_of("plot_confusion", y, len(read), said, outputs if told else None)
-    named = 0 if told or labels is None or isinstance(labels, str) else len(labels)
+    named = 0 if told or labels is None or not is_list(labels) else len(labels)
     count = max(outputs, least, named)
     labels = checked_labels("plot_confusion", labels, count)
     counts = np.zeros((count, count), int)

@@ -1,5 +1,6 @@
 """A function over a grid of points, in blocks that memory holds; and the classes that outputs and targets mean."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -65,10 +66,14 @@ def targets_of(caller: str, y: Any, m: int, predicted: str, outputs: int | None)
     return true, least
 
 
+def is_list(labels: Any) -> bool:
+    return isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str)
+
+
 def checked_labels(caller: str, labels: Any, count: int) -> list[Any]:
     """A name for every class."""
     if labels is None:
         return list(range(count))
-    if isinstance(labels, str) or len(labels) != count:
-        raise ValueError(f"{caller}: labels must name all {count} classes, got {labels!r}.")
+    if not is_list(labels) or len(labels) != count:
+        raise ValueError(f"{caller}: labels must be a list that names all {count} classes, got {labels!r}.")
     return list(labels)

@@ -1,5 +1,6 @@
 """`plot_gradient_norms`: how large each example's gradient is."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def plot_gradient_norms(net: AnyLayer, bp: Backprop, max_norm: float | None = No
         ("norm of an example's gradient (1 more of 0)", 'max_norm 2: 33 % are longer')
     """
     ax = axes_of(ax, "plot_gradient_norms")
-    if max_norm is not None and not (np.isfinite(max_norm) and max_norm > 0):
-        raise ValueError(f"plot_gradient_norms: max_norm must be finite and above 0, got {max_norm!r}.")
+    if max_norm is not None and not (isinstance(max_norm, Real) and 0 < max_norm < np.inf):
+        raise ValueError(f"plot_gradient_norms: max_norm must be a finite number above 0, got {max_norm!r}.")
     norms = np.sqrt(np.asarray(example_square_norms(net, bp)).astype(np.float64))
     shown = norms[np.isfinite(norms) & (norms > 0)]
     if not len(shown):

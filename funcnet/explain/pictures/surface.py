@@ -208,7 +208,7 @@ def _draw(ax: Any, u: np.ndarray, v: np.ndarray, costs: np.ndarray) -> None:
 
 
 def _draw_path(ax: Any, walked: np.ndarray, here: np.ndarray) -> None:
-    """The path in white with a black rim, which shows on every colour; its start and its end."""
+    """The path in white with a black rim, which shows on every colour; its start and its last finite state."""
     from matplotlib.patheffects import withStroke
 
     mark = {"color": "white", "markeredgecolor": "black", "linestyle": "", "zorder": 4}
@@ -216,8 +216,13 @@ def _draw_path(ax: Any, walked: np.ndarray, here: np.ndarray) -> None:
         (held,) = ax.plot(*here, "X", markersize=9, **mark)
         legend(ax, [held], ["params"])
         return
+    states = f"path, {len(walked)} states"
+    finite = np.isfinite(walked).all(1)
+    if not finite.all():
+        states += f" ({(~finite).sum()} not finite)"
+    walked = walked[finite]
     rim = [withStroke(linewidth=3.5, foreground="black")]
     (line,) = ax.plot(*walked.T, ".-", color="white", markersize=3, linewidth=1.5, path_effects=rim, zorder=3)
-    (start,) = ax.plot(*walked[0], "o", markersize=8, **mark)
-    (end,) = ax.plot(*walked[-1], "*", markersize=14, **mark)
-    legend(ax, [start, line, end], ["start", f"path, {len(walked)} states", "end"])
+    (start,) = ax.plot(*walked[:1].T, "o", markersize=8, **mark)
+    (end,) = ax.plot(*walked[-1:].T, "*", markersize=14, **mark)
+    legend(ax, [start, line, end], ["start", states, "end"])
