@@ -212,8 +212,8 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("cost", "validation", "names", "said"),
     [
-        (FELL, [1.0, NAN, 0.6, 0.8, 1.0, 1.5], ["cost not finite", "overfitting"], "validation_cost first not finite in epoch 2"),
-        ([1, 0.5, 0.4, INF, NAN, NAN], [1, 0.5, 0.4, 0.4, NAN, NAN], ["cost not finite"], "cost first not finite in epoch 4, in 3"),
+        (FELL, [1, NAN, 0.6, 0.8, 1, 1.5], ["cost not finite", "overfitting"], "tion_cost first not finite in epoch 2"),
+        ([1, 0.5, INF, NAN, NAN], [1, 0.5, 0.4, NAN, NAN], ["cost not finite"], "not finite in epoch 3, in 3 of 5"),
         (FELL, [NAN] * 6, ["cost not finite"], "no epoch with finite costs"),
         (FELL, [1.0, -INF, 0.6, 0.6, 0.6, 0.6], ["cost not finite"], "0.6 at its least (epoch 3)"),
     ],
@@ -455,7 +455,7 @@ def test_networks_of_many_kinds_draw_no_alarm(name):
 
 def test_networks_that_cannot_learn_are_no_failure():
     assert diagnosed(fn.Softmax(), params=(), x=random(5, 90, 3), optimizer=ADAM).healthy
-    one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=5)
+    one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=np.int64(5))
     assert one.healthy
     assert [look.what for look in one.looks if not look.done] == [
         "labels", "dead and saturated units", "cost against chance", "a few examples by heart", "overfitting",
@@ -543,7 +543,7 @@ def test_large_updates_that_do_better_are_right():
 @pytest.mark.fast
 def test_remedies_for_a_rate_too_low():
     net = fn.mlp((4, 16, 2))
-    wide = diagnosed(net, SE, x=X, y=1e3 * (Y - Y.mean(0)), optimizer=ADAM)
+    wide = diagnosed(net, SE, x=X, y=1e3 * Y, optimizer=ADAM)
     assert wide.names == ("learning rate too low",), wide
     assert "still warming up may be right" in wide.verdicts[0].remedy
     assert "(y - mean) / std" in wide.verdicts[0].remedy
@@ -554,9 +554,11 @@ def test_remedies_for_a_rate_too_low():
 @pytest.mark.fast
 def test_what_a_small_network_cannot_learn_by_heart():
     x = random(9, 60, 1)
-    found = diagnosed(fn.Dense(1, 1), SE, x=x, y=x + random(10, 60, 1))
+    found = diagnosed(fn.Dense(1, 1), SE, x=x, y=x + 2 * random(10, 60, 1))
     assert found.healthy, found
-    assert "2 parameters need not suffice for 20 targets" in str(found)
+    look = next(look for look in found.looks if look.what == "a few examples by heart")
+    assert look.seen.endswith("2 parameters need not suffice for 20 targets.")
+    assert not look.done
 
 
 @pytest.mark.fast

@@ -64,8 +64,8 @@ def diagnose(
     that of the best constant output (chance level); error signals that vanish or explode on the way down; whether 20
     examples can be learned by heart; with `optimizer` whether a tenth of its rate, or ten times it, does clearly
     better, whether updates go uphill, and how large they are beside the weights; with `validation` or
-    `history`, overfitting. A symptom that an earlier verdict explains is left out, and so are the trials once anything is
-    wrong: cure that first, and ask again.
+    `history`, overfitting. A symptom that an earlier verdict explains is left out, and so are the trials once
+    anything is wrong: cure that first, and ask again.
 
     All limits stand in `funcnet/explain/diagnosis/thresholds.py`, each with its source.
 
