@@ -60,6 +60,22 @@ SICK = {
     "large inputs": (lambda: {"x": X * jnp.array([[1.0, 1.0, 500.0, 1.0]])}, ["inputs unscaled"], "x"),
     "small inputs": (lambda: {"x": X * 1e-4}, ["inputs unscaled"], "x"),
     "mixed inputs": (lambda: {"x": X * jnp.array([[1.0, 1.0, 1e-3, 1.0]])}, ["inputs unscaled"], "x"),
+    "inputs far from 0": (lambda: {"x": 8 + 0.1 * X}, ["inputs unscaled"], "x"),
+    "one input far from 0": (
+        lambda: {"x": (0.02 * X).at[:, :3].set(X[:, :3]).at[:, 3].add(-3.0)},
+        ["inputs unscaled"],
+        "x",
+    ),
+    "small inputs before a LayerNorm": (
+        lambda: {"net": fn.Chain(fn.LayerNorm(4), RELU), "x": 1e-4 * X},
+        ["inputs unscaled"],
+        "x",
+    ),
+    "large inputs around a LayerNorm": (
+        lambda: {"net": fn.Chain(fn.Residual(fn.LayerNorm(4)), RELU), "x": 100 * X},
+        ["inputs unscaled"],
+        "x",
+    ),
     "no inputs": (lambda: {"x": 0 * X}, ["inputs unscaled"], "x"),
     "large last weights": (
         lambda: {"params": changed(start(RELU), 2, "w", lambda w: 60 * w)},
@@ -125,6 +141,15 @@ SICK = {
         ["learning rate too low", "updates too small"],
         "optimizer",
     ),
+    "a rate of 0": (lambda: {"optimizer": optax.sgd(0.0)}, ["updates too small"], "optimizer"),
+    "all held fixed": (lambda: {"optimizer": optax.set_to_zero()}, ["updates too small"], "optimizer"),
+    "the minus forgotten": (
+        lambda: {"optimizer": optax.chain(optax.scale_by_adam(), optax.scale(1e-2))},
+        ["updates uphill"],
+        "optimizer",
+    ),
+    "no rate at all": (lambda: {"optimizer": optax.scale_by_adam()}, ["updates uphill"], "optimizer"),
+    "a rate below 0": (lambda: {"optimizer": optax.sgd(-0.1)}, ["updates uphill"], "optimizer"),
 }
 
 
@@ -178,6 +203,28 @@ FELL, ROSE = [1.0, 0.5, 0.4, 0.3, 0.2, 0.1], [1.0, 0.6, 0.5, 0.6, 0.7, 0.8]
 def test_overfitting_seen_in_a_history(history, named):
     found = diagnosed(history=history)
     assert list(found.names) == ["overfitting"] * named, found
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("cost", "validation", "names", "said"),
+    [
+        (FELL, [1, NAN, 0.6, 0.8, 1, 1.5], ["cost not finite", "overfitting"], "tion_cost first not finite in epoch 2"),
+        ([1, 0.5, INF, NAN, NAN], [1, 0.5, 0.4, NAN, NAN], ["cost not finite"], "not finite in epoch 3, in 3 of 5"),
+        (FELL, [NAN] * 6, ["cost not finite"], "no epoch with finite costs"),
+        (FELL, [1.0, -INF, 0.6, 0.6, 0.6, 0.6], ["cost not finite"], "0.6 at its least (epoch 3)"),
+    ],
+)  # fmt: skip
+def test_a_history_with_costs_that_are_not_finite(cost, validation, names, said):
+    found = diagnosed(history=history_of(cost, validation))
+    assert list(found.names) == names, found
+    assert {verdict.where for verdict in found.verdicts} == {"history"}
+    assert said in str(found).replace("\n        ", " ")
+    if np.isfinite(validation[0]):  # early stopping gave back what came before
+        assert diagnosed(history=history_of(cost, validation, best_epoch=1)).healthy
 
 
 def by_heart(x, y):
@@ -408,7 +455,7 @@ def test_networks_of_many_kinds_draw_no_alarm(name):
 
 def test_networks_that_cannot_learn_are_no_failure():
     assert diagnosed(fn.Softmax(), params=(), x=random(5, 90, 3), optimizer=ADAM).healthy
-    one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=5)
+    one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=np.int64(5))
     assert one.healthy
     assert [look.what for look in one.looks if not look.done] == [
         "labels", "dead and saturated units", "cost against chance", "a few examples by heart", "overfitting",
@@ -436,6 +483,89 @@ def test_units_with_equal_weights_may_differ_by_what_follows():
 def test_rare_features_are_no_small_ones():
     rare = jnp.zeros((90, 1)).at[7].set(0.3)
     assert diagnosed(fn.mlp((6, 8, 3)), x=jnp.concatenate([30**0.5 * X, rare, 0 * rare], 1)).healthy
+
+
+@pytest.mark.fast
+def test_inputs_may_have_offsets_that_do_no_harm():
+    flags = jnp.stack([jnp.ones(90), jnp.ones(90).at[7].set(0.0)], 1)  # never and once off
+    assert diagnosed(x=jnp.concatenate([X[:, :2], flags], 1)).healthy
+    assert diagnosed(x=X + 7).healthy  # as far from 0 as raw irises
+    normed = fn.Chain(fn.LayerNorm(4), RELU)
+    assert diagnosed(normed, x=100 * X).healthy
+    assert diagnosed(normed, x=8 + 0.1 * X).healthy
+
+
+@pytest.mark.fast
+def test_rare_classes_draw_no_alarm():
+    x = random(11, 2000, 4)
+    rare = jnp.zeros((2000, 1)).at[::50].set(1.0)
+    found = diagnosed(fn.mlp((4, 16, 1), fn.ReLU()), BCE, x=x, y=rare)
+    assert found.healthy, found
+    two, once = fn.mlp((4, 16, 2), fn.ReLU()), jnp.zeros(900, int).at[4].set(1)
+    for seed in range(3):
+        found = diagnosed(two, params=start(two, seed), x=x[:900], y=once)
+        assert found.healthy, found
+    assert level(CE, once, 2)[1] == pytest.approx(np.log(2), rel=1e-12)
+    remedy = diagnosed(params=changed(start(RELU), 2, "w", lambda w: 60 * w)).verdicts[0].remedy
+    assert "for classes, at the log of their frequencies" in remedy
+
+
+@pytest.mark.fast
+def test_one_layer_may_be_held_fixed():
+    labels = ({"w": "no", "b": "no"}, (), {"w": "yes", "b": "yes"})
+    optimizer = optax.multi_transform({"yes": optax.adam(5e-3), "no": optax.set_to_zero()}, labels)
+    assert diagnosed(optimizer=optimizer).healthy
+
+
+@pytest.mark.fast
+def test_a_training_that_stands_still_is_named_after_learning_too():
+    net = fn.mlp((4, 64, 3))
+    params = by_heart(X[:40], LABELS[:40])
+    given = {"net": net, "params": params, "x": X[:40], "y": LABELS[:40]}
+    assert diagnosed(**given, optimizer=optax.sgd(0.0)).names == ("updates too small",)
+
+
+@pytest.mark.fast
+def test_a_rate_far_too_high_is_no_wrong_sign():
+    found = diagnosed(optimizer=optax.sgd(300.0))
+    assert "learning rate too high" in found.names, found
+    assert "updates uphill" not in found.names, found
+    assert " at 0.001 ×" in str(found)
+
+
+@pytest.mark.fast
+def test_large_updates_that_do_better_are_right():
+    params = jax.tree.map(lambda leaf: 0.01 * leaf, start(fn.mlp((4, 16, 2))))
+    optimizer = optax.sgd(0.5)
+    assert diagnosed(fn.mlp((4, 16, 2)), SE, params, X, Y, optimizer=optimizer).healthy
+
+
+@pytest.mark.fast
+def test_remedies_for_a_rate_too_low():
+    net = fn.mlp((4, 16, 2))
+    wide = diagnosed(net, SE, x=X, y=1e3 * Y, optimizer=ADAM)
+    assert wide.names == ("learning rate too low",), wide
+    assert "still warming up may be right" in wide.verdicts[0].remedy
+    assert "(y - mean) / std" in wide.verdicts[0].remedy
+    narrow = diagnosed(optimizer=optax.adam(1e-5))
+    assert "(y - mean) / std" not in narrow.verdicts[0].remedy
+
+
+@pytest.mark.fast
+def test_what_a_small_network_cannot_learn_by_heart():
+    x = random(9, 60, 1)
+    found = diagnosed(fn.Dense(1, 1), SE, x=x, y=x + 2 * random(10, 60, 1))
+    assert found.healthy, found
+    look = next(look for look in found.looks if look.what == "a few examples by heart")
+    assert look.seen.endswith("2 parameters need not suffice for 20 targets.")
+    assert not look.done
+
+
+@pytest.mark.fast
+def test_a_few_examples_in_float16():
+    half = {"params": jax.tree.map(lambda leaf: leaf.astype(jnp.float16), start(RELU)), "x": X.astype(jnp.float16)}
+    found = diagnosed(**half)
+    assert found.healthy, found
 
 
 @pytest.mark.fast
@@ -481,9 +611,32 @@ def test_a_sample_of_many_examples_and_a_line_for_each_look(capsys):
 
 
 BAD = {
+    "under jit, labels of NumPy": (
+        lambda: jax.jit(lambda x: str(diagnosed(x=x, y=np.asarray(LABELS, np.int64))))(X),
+        TypeError,
+        "cannot be called under jit",
+    ),
+    "under jit, nothing traced": (
+        lambda: jax.jit(lambda: str(diagnosed(x=np.asarray(X), y=np.asarray(LABELS))))(),
+        TypeError,
+        "cannot be called under jit",
+    ),
     "under jit": (lambda: jax.jit(lambda x: str(diagnosed(x=x)))(X), TypeError, "cannot be called under jit"),
     "optimizer": (lambda: diagnosed(optimizer=0.1), TypeError, "optimizer: expected one of optax's"),
-    "batch size": (lambda: diagnosed(batch_size=0), ValueError, "batch_size: expected 1 or more, got 0"),
+    "batch size": (lambda: diagnosed(batch_size=0), ValueError, "batch_size: expected an integer, 1 or more, got 0"),
+    "a batch size that is none": (lambda: diagnosed(batch_size=True), ValueError, "1 or more, got True"),
+    "histories": (
+        lambda: diagnosed(history=jax.tree.map(lambda *leaves: np.stack(leaves), *[history_of(FELL, ROSE)] * 2)),
+        ValueError,
+        "history of many trainings. Give that of one: many[0][1]",
+    ),
+    "validation of nothing": (lambda: diagnosed(validation=(X[:0], LABELS[:0])), ValueError, "validation: expected an"),
+    "validation without labels": (
+        lambda: diagnosed(validation=X),
+        TypeError,
+        "expected a pair (x, y), got shape",
+    ),
+    "validation of three": (lambda: diagnosed(validation=(X, LABELS, X)), TypeError, "(x, y), got 3 parts"),
     "history": (lambda: diagnosed(history={"cost": [1.0]}), TypeError, "history: expected the History"),
     "history of nothing": (lambda: diagnosed(history=history_of([], [])), ValueError, "over 0 epochs"),
     "key": (lambda: diagnosed(key=0), TypeError, "key: expected one key"),
@@ -492,7 +645,7 @@ BAD = {
     "no weight": (lambda: diagnosed(weights=jnp.zeros(90)), ValueError, "x: expected an example or more"),
     "penalty": (lambda: diagnosed(penalty=0.1), TypeError, "penalty: expected one such as L2"),
     "labels": (lambda: diagnosed(y=LABELS[:80]), ValueError, "x has 90 examples"),
-    "validation": (lambda: diagnosed(validation=(X[:, :3], LABELS)), ValueError, "expected inputs with 4 features"),
+    "validation": (lambda: diagnosed(validation=(X[:, :3], LABELS)), ValueError, "validation: "),
     "not finite": (lambda: diagnosed(x=X.at[3, 1].set(jnp.nan)), ValueError, "x[3, 1] is nan"),
 }
 

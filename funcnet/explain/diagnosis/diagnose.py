@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -62,9 +63,9 @@ def diagnose(
     equal; inputs that are not scaled; units that are equal and stay so; dead and saturated units; a cost far above
     that of the best constant output (chance level); error signals that vanish or explode on the way down; whether 20
     examples can be learned by heart; with `optimizer` whether a tenth of its rate, or ten times it, does clearly
-    better, and how large updates are beside the weights; with `validation` or `history`, overfitting. A
-    symptom that an earlier verdict explains is left out, and so are the trials once anything is
-    wrong: cure that first, and ask again.
+    better, whether updates go uphill, and how large they are beside the weights; with `validation` or
+    `history`, overfitting. A symptom that an earlier verdict explains is left out, and so are the trials once
+    anything is wrong: cure that first, and ask again.
 
     All limits stand in `funcnet/explain/diagnosis/thresholds.py`, each with its source.
 
@@ -87,13 +88,13 @@ def diagnose(
         A `Diagnosis`: `healthy`, `verdicts`, `names`, and `looks`, everything that was looked at. It prints as text.
 
     Raises:
-        TypeError: under `jit`; something that is no layer, loss, optimiser or history; mixed types.
-        ValueError: no example; what `cost` refuses; a batch size below 1.
+        TypeError: under `jit`; something that is no layer, loss, optimiser, history or pair (x, y); mixed types.
+        ValueError: no example; what `cost` refuses; a batch size below 1; the history of many trainings.
 
     Cost:
         A forward and a backward pass; up to 1500 steps of Adam on 20 examples (it stops when they are
-        learned); with `optimizer` 300 steps, or 600 where no rate gains anything. Most of the time goes into
-        compiling: a few seconds in all.
+        learned); with `optimizer` 300 steps, 400 where they raise the cost, 600 where no rate gains anything. Most
+        of the time goes into compiling: a few seconds in all.
 
     Source: Karpathy, "A recipe for training neural networks", 2019; LeCun et al., 1998 (inputs); Glorot and
     Bengio, 2010 (saturation, error signals); Lu et al., 2019 (dead units); Prechelt, 1998 (overfitting).
@@ -136,25 +137,24 @@ def _evidence(
     key: Any,
 ) -> Evidence:
     """The arguments, checked, and what follows from them for the examples that are looked at."""
+    here = jnp.zeros(())  # traced wherever something is, even if all that is given is not
+    if any(
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, x, y, weights, validation, key, here))
+    ):
+        raise TypeError("diagnose: it decides by what it sees, so it cannot be called under jit, vmap or grad.")
     arguments.check_penalty(penalty)
     key = jax.random.key(0) if key is None else key
     if not arguments.is_key(key) or typed(key).ndim:
         raise TypeError(f"key: expected one key, jax.random.key(seed), got {arguments.shown(key)}.")
     given = arguments.checked_batch(net, loss, params, x, y, weights)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((given, key))):
-        raise TypeError("diagnose: it decides by what it sees, so it cannot be called under jit, vmap or grad.")
     if optimizer is not None:
         check_optimizer(optimizer)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}.")
-    if history is not None and not isinstance(history, History):
-        raise TypeError(f"history: expected the History that fn.fit returns, got {arguments.shown(history)}.")
-    if history is not None and (not {"cost", "validation_cost"} <= set(history.names) or not int(history.epochs)):
-        raise ValueError(
-            f"history: expected the columns cost and validation_cost and an epoch or more, got "
-            f"{', '.join(history.names)} over {int(history.epochs)} epochs. Give fn.fit validation=(x, y)."
-        )
-    held = None if validation is None else arguments.checked_batch(net, loss, given.params, *validation)
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if batch_size is not None and (not whole or batch_size < 1):
+        raise ValueError(f"batch_size: expected an integer, 1 or more, got {batch_size!r}.")
+    if history is not None:
+        _check_history(history)
+    held = None if validation is None else _checked_validation(net, loss, given.params, validation)
     counts = np.ones(len(given.x), bool) if given.weights is None else np.asarray(given.weights != 0)
     counted = np.flatnonzero(counts.any(axis=tuple(range(1, counts.ndim))))
     if not len(counted):
@@ -174,7 +174,7 @@ def _evidence(
         params=data.params,
         penalty=penalty,
         optimizer=optimizer,
-        batch_size=batch_size,
+        batch_size=None if batch_size is None else int(batch_size),
         validation=held,
         history=history,
         key=key,
@@ -188,3 +188,30 @@ def _evidence(
         flow={f"layer {i}": {k: float(v) for k, v in flow[f"layer {i}"].items()} for i in range(1, 1 + len(flow))},
         grads=grads,
     )
+
+
+def _check_history(history: Any) -> None:
+    if not isinstance(history, History):
+        raise TypeError(f"history: expected the History that fn.fit returns, got {arguments.shown(history)}.")
+    if np.ndim(history.epochs):
+        raise ValueError("history: this is the history of many trainings. Give that of one: many[0][1].")
+    if not {"cost", "validation_cost"} <= set(history.names) or not int(history.epochs):
+        raise ValueError(
+            f"history: expected the columns cost and validation_cost and an epoch or more, got "
+            f"{', '.join(history.names)} over {int(history.epochs)} epochs. Give fn.fit validation=(x, y)."
+        )
+
+
+def _checked_validation(net: AnyLayer, loss: Loss, params: Params, validation: Any) -> arguments.Batch:
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        got = f"{len(validation)} parts" if isinstance(validation, (tuple, list)) else arguments.shown(validation)
+        raise TypeError(f"validation: expected a pair (x, y), got {got}.")
+    try:
+        held = arguments.checked_batch(net, loss, params, *validation)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from error
+    if not len(held.x):
+        raise ValueError(
+            f"validation: expected an example or more, got shape {held.x.shape}. Give some, or leave it out."
+        )
+    return held

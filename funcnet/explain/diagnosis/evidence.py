@@ -30,7 +30,8 @@ class Evidence:
         m: how many examples there are.
         cost: J, without penalty.
         chance: the cost of the best constant output, None if none was found for this loss.
-        beside: the cost of that output with 1 added to every number; None like chance.
+        beside: the cost of that output with 1 added to every number, or for classes that of zeros if it is more; None
+            like chance.
         flow: `gradient_flow`, as floats.
         grads: the gradient of J.
     """
@@ -69,7 +70,10 @@ def propagated(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, weight
 
 
 def chance_level(loss: Loss, output: Any, y: Any, weights: Any) -> tuple[float, float] | None:
-    """The cost of the best constant output and of that plus 1, or None if no constant makes sense to this loss.
+    """The cost of the best constant output and of one beside it, or None if no constant makes sense to this loss.
+
+    The one beside it has 1 added to every number. For classes it is zeros if they cost more: that is how a network
+    starts, and where one class is rare it is far above the best constant.
 
     Cross-entropy's is the logarithm of the labels' frequencies, that of binary cross-entropy its counterpart, and
     for other losses the better of the targets' mean and their median.
@@ -81,8 +85,10 @@ def chance_level(loss: Loss, output: Any, y: Any, weights: Any) -> tuple[float, 
         ]
     except (TypeError, ValueError):  # a loss of one's own whose targets are of another kind
         return None
-    best = min(found)
-    return (best[0], best[1]) if np.isfinite(best[0]) else None
+    best, beside = min(found)
+    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
+        beside = max(beside, _cost_of(loss, jnp.zeros(output.shape[-1:], output.dtype), output, y, weights))
+    return (best, beside) if np.isfinite(best) else None
 
 
 def _constants(loss: Loss, output: Any, y: Any, weights: Any) -> list[jax.Array]:

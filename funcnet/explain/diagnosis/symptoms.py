@@ -8,6 +8,9 @@ import numpy as np
 from funcnet.explain.diagnosis import thresholds as limit
 from funcnet.explain.diagnosis.evidence import Evidence, percent, rows_of, shown
 from funcnet.explain.diagnosis.verdict import Look, Verdict
+from funcnet.layers.combinators import Chain
+from funcnet.layers.norm import LayerNorm
+from funcnet.protocols import AnyLayer
 
 SMALL = float(np.finfo(np.float32).eps)
 
@@ -51,13 +54,34 @@ def inputs_are_scaled(seen: Evidence) -> Look:
     large, small = used[sizes[used].argmax()], used[sizes[used].argmin()]
     text = f"largest feature [{large}], rms {shown(sizes[large])}; smallest [{small}], rms {shown(sizes[small])}"
     ratio = sizes[large] / sizes[small]
-    if limit.INPUT_SMALLEST <= sizes[large] <= limit.INPUT_LARGEST and ratio <= limit.INPUT_RATIO:
-        return Look(text)
-    evidence = (
-        f"{text}; the largest should be within {limit.INPUT_SMALLEST:g} … {limit.INPUT_LARGEST:g}, their ratio at "
-        f"most {limit.INPUT_RATIO:g}."
-    )
-    return Look(text, (Verdict("inputs unscaled", "x", evidence, _SCALE),))
+    normed = _starts_with_norm(seen.net)  # which takes out what is too large, and what all features share
+    largest = np.inf if normed else limit.INPUT_LARGEST
+    evidence = ""
+    if not limit.INPUT_SMALLEST <= sizes[large] <= largest or not ratio <= limit.INPUT_RATIO:
+        evidence = (
+            f"{text}; the largest should be within {limit.INPUT_SMALLEST:g} … {limit.INPUT_LARGEST:g}, their ratio at "
+            f"most {limit.INPUT_RATIO:g}."
+        )
+    elif not normed and (offsets := _offsets(rows)).max() > limit.INPUT_OFFSET:
+        far = offsets.argmax()
+        evidence = (
+            f"the mean of feature [{far}], {shown(rows[:, far].mean())}, is {shown(offsets[far])} times its standard "
+            f"deviation, at most {limit.INPUT_OFFSET:g} expected; {text}."
+        )
+    return Look(text, (Verdict("inputs unscaled", "x", evidence, _SCALE),) if evidence else ())
+
+
+def _starts_with_norm(net: AnyLayer) -> bool:
+    while isinstance(net, Chain) and net.layers:
+        net = net.layers[0]
+    return isinstance(net, LayerNorm)
+
+
+def _offsets(rows: np.ndarray) -> np.ndarray:
+    """|mean| over standard deviation, feature by feature; 0 for one that is constant or does not keep clear of 0."""
+    least, most = rows.min(axis=0), rows.max(axis=0)
+    counted = (least < most) & (least * most > 0)
+    return np.where(counted, np.abs(rows.mean(axis=0)), 0.0) / np.where(counted, rows.std(axis=0), 1.0)
 
 
 _SCALE = "Use (x - mean) / std, feature by feature, with mean and std of the training examples for all sets."
@@ -77,7 +101,8 @@ def cost_is_near_chance(seen: Evidence) -> Look:
     evidence = f"{text}; expected at most {shown(most)}."
     remedy = (
         "Before training: smaller weights (GlorotUniform, HeNormal), the last layer's above all; for real targets "
-        "(y - mean) / std, or the last bias started at their mean. After: these are not the examples it learned, or "
+        "(y - mean) / std, or the last bias started at their mean; for classes, at the log of their frequencies. "
+        "After: these are not the examples it learned, or "
         "not scaled like them."
     )
     return Look(text, (Verdict("cost above chance", last, evidence, remedy),))

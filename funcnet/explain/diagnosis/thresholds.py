@@ -12,6 +12,7 @@ EXAMPLES = 2000  # that are looked at, drawn from the data. Ours.
 INPUT_LARGEST = 10.0  # the largest feature's size, at most. Ours.
 INPUT_SMALLEST = 0.01  # the largest feature's size, at least. Ours.
 INPUT_RATIO = 100.0  # largest over smallest. Ours.
+INPUT_OFFSET = 10.0  # |mean| over std of a feature that keeps clear of 0. Ours: raw irises reach 7.
 
 # Cost. Karpathy, "A recipe for training neural networks", 2019: verify that the cost starts at that of
 # knowing nothing, log C for C classes.
@@ -40,10 +41,12 @@ FEW_RATES, FEW_STEPS, FEW_ROUNDS = (1e-3, 1e-2, 0.1), 100, 5  # of Adam, all of 
 # and so are all numbers here.
 STEPS, BATCH = 100, 32  # of each trial
 HIGHER = (10.0, 100.0, 1e3, 1e4)  # times the rate; the next only if one before gains nothing that counts
+UPHILL = 1e-3  # times the rate: tried where a tenth of it makes things worse; if this does too, the sign is wrong
 FIRST = 10  # steps in which updates are not too large; later the weights have grown with them
 UPDATE_LARGE, UPDATE_SMALL = 0.3, 1e-5  # healthy starts reach 0.2 where plain descent wants large rates
 CLEARLY = 0.1  # of the cost at the start, or of chance level if that is more: a difference that counts
 PROGRESS = 0.25  # of what the higher rate gains; where both are far too low, ten times the rate gains ten times as much
+TARGETS_LARGE = 10.0  # rms of y from which on scaling it is a remedy, too
 UNLEARNED = 0.75  # of chance level: below it something is learned; a low rate may be right, and overfitting be
 
 # Overfitting. Prechelt, "Early stopping - but when?", 1998: how far the validation cost stands above its least.

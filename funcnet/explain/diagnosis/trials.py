@@ -23,17 +23,18 @@ ADAM = optax.scale_by_adam()
 
 def few_are_learned(seen: Evidence) -> Look:
     rows = _few(seen)
-    data = jax.tree.map(lambda a: a[rows], (seen.data.x, seen.data.y, seen.data.weights))
-    if not jax.tree.leaves(seen.params):
+    data = jax.tree.map(lambda a: _wide(a[rows]), (seen.data.x, seen.data.y, seen.data.weights))
+    params = jax.tree.map(_wide, seen.params)
+    if not jax.tree.leaves(params):
         return Look("the network has no parameters.", done=False)
-    level = chance_level(seen.loss, jax.eval_shape(seen.net.forward, seen.params, data[0])[0], *data[1:])
+    level = chance_level(seen.loss, jax.eval_shape(seen.net.forward, params, data[0])[0], *data[1:])
     if level is None or not level[0] > 0:
         return Look("there are not two examples with different inputs and targets.", done=False)
     chance = level[0]
-    starts = [float(_cost(seen.net, seen.loss, seen.params, *data, None))]
+    starts = [float(_cost(seen.net, seen.loss, params, *data, None))]
     ends, steps = starts, 0
     for rate in limit.FEW_RATES:
-        carry = seen.params, ADAM.init(seen.params)
+        carry = params, ADAM.init(params)
         for _ in range(limit.FEW_ROUNDS):
             if min(ends) <= limit.FEW_TO_CHANCE * chance:
                 break
@@ -43,6 +44,11 @@ def few_are_learned(seen: Evidence) -> Look:
     text = f"{len(rows)} examples brought from cost {shown(starts[0])} to {shown(least)}, chance level {shown(chance)}"
     if least <= limit.FEW_TO_CHANCE * chance:
         return Look(text)
+    numbers, own = data[1].size, sum(leaf.size for leaf in jax.tree.leaves(params))
+    if own < numbers:
+        return Look(f"{text}: {own} parameters need not suffice for {numbers} targets.", done=False)
+    if not np.isfinite(ends[1:]).any():
+        text += "; no cost was finite after training"
     evidence = (
         f"{text}, by {steps} steps of Adam at rates {', '.join(f'{rate:g}' for rate in limit.FEW_RATES)}; at most "
         f"{shown(limit.FEW_TO_CHANCE * chance)} expected."
@@ -53,6 +59,12 @@ def few_are_learned(seen: Evidence) -> Look:
         "derivative in a layer of your own (fn.check_gradients)."
     )
     return Look(text, (Verdict("cannot overfit a few examples", "net", evidence, remedy),))
+
+
+def _wide(values: jax.Array) -> jax.Array:
+    """Narrow floating types as float32: in float16 Adam's epsilon is 0."""
+    narrow = jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.itemsize < 4
+    return values.astype(jnp.float32) if narrow else values
 
 
 def _few(seen: Evidence) -> np.ndarray:
@@ -172,6 +184,8 @@ def trials_of(seen: Evidence) -> Trials:
         ends[factor], _ = train(factor)
         if not abs(middle - ends[factor]) <= clearly:
             break
+    if min(middle, ends[0.1]) - start > clearly:
+        ends[limit.UPHILL], _ = train(limit.UPHILL)
     early, moved = (dict(zip(seen.flow, row)) for row in np.asarray(account.moved / account.sizes).tolist())
     return Trials(start, clearly, ends, early, moved)
 
