@@ -458,8 +458,9 @@ def test_networks_that_cannot_learn_are_no_failure():
     one = diagnosed(x=X[:1], y=LABELS[:1], optimizer=ADAM, batch_size=np.int64(5))
     assert one.healthy
     assert [look.what for look in one.looks if not look.done] == [
-        "labels", "dead and saturated units", "cost against chance", "a few examples by heart", "overfitting",
+        "labels", "dead and saturated units", "a few examples by heart", "overfitting",
     ]  # fmt: skip
+    assert "there is nothing to learn" in str(diagnosed(fn.mlp((4, 8, 1)), x=X[:1], y=0 * LABELS[:1]))
 
 
 def test_an_optimizer_that_asks_for_more():
@@ -487,8 +488,9 @@ def test_rare_features_are_no_small_ones():
 
 @pytest.mark.fast
 def test_inputs_may_have_offsets_that_do_no_harm():
-    flags = jnp.stack([jnp.ones(90), jnp.ones(90).at[7].set(0.0)], 1)  # never and once off
-    assert diagnosed(x=jnp.concatenate([X[:, :2], flags], 1)).healthy
+    flags = jnp.stack([jnp.ones(180), jnp.ones(180).at[7].set(0.0)], 1)  # never and once off
+    offsets = diagnosed(x=jnp.concatenate([random(12, 180, 2), flags], 1), y=jnp.tile(LABELS, 2))
+    assert offsets.healthy, offsets
     assert diagnosed(x=X + 7).healthy  # as far from 0 as raw irises
     normed = fn.Chain(fn.LayerNorm(4), RELU)
     assert diagnosed(normed, x=100 * X).healthy
