@@ -354,7 +354,8 @@ def test_each_file_of_the_newest_checkpoint_damaged_in_turn(saved, tmp_path, mon
         told.append(bool(said))
         assert {1, 5, 9, 12} <= set(epochs_in(copy))
         assert not said or resumed(copy) == (bits(trained), []), "the damaged one was not written anew"
-    assert sum(told) >= 3, "the values, the file that finds them and what they belong to each matter"
+    unread = damage == "flipped bit"  # one file holds words that nothing reads, and the bit may fall there
+    assert sum(told) >= 4 - unread
     gc.collect()  # Orbax leaves what its readers raised to the garbage collector
     assert not os.path.exists("executed")
 
