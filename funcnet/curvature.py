@@ -51,9 +51,10 @@ def ggn_diagonal(
     are squared and summed first: (x²)ᵀ Σ_c δ_c², one product for all of them.
 
     Cost: "exact" is one forward pass, C backward ones (C outputs) and for `Dense` and `LayerNorm` one
-    contraction, in about twice the memory of a gradient; "sampled" is one gradient. Where a layer may mix
-    positions (one without `by_position`), "exact" takes C passes for every position of the output. Other layers
-    make the gradients of some examples at a time, in the memory of the deltas or of one gradient.
+    contraction, in about twice the memory of a gradient and up to 8 MB, for deltas of several columns; "sampled"
+    is one gradient. Where a layer may mix positions (one without `by_position`), "exact" takes C passes for every
+    position of the output. Other layers make the gradients of some examples at a time, in the memory of the deltas
+    or of one gradient.
 
     Others: BackPACK's `DiagGGNExact` and `DiagGGNMC` of a mean loss are this; of a summed loss, m times this.
 
@@ -176,7 +177,8 @@ def kronecker_factors(
 
 
 def _diagonal(net: AnyLayer, pushed: Pushed) -> Tree:
-    return jax.tree.map(lambda s: s / max(pushed.m, 1), summed(net, pushed, _one_by_one, _from_squares))
+    sums = summed(net, pushed, _one_by_one, _from_squares, several=True)
+    return jax.tree.map(lambda s: s / max(pushed.m, 1), sums)
 
 
 def factors_of(net: AnyLayer, pushed: Pushed) -> Tree:

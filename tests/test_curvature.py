@@ -69,6 +69,7 @@ POOLED = fn.Chain(fn.Dense(3, 3), fn.Tanh(), Pool(), fn.Dense(3, 2))
 CASES = [  # net, positions, examples
     (PLAIN, (), 5),
     (PLAIN, (), 1),
+    (fn.mlp((3, 4, 11)), (), 3),
     (PLAIN, (1,), 3),
     (PLAIN, (2, 2), 3),
     (DEEP, (), 4),
