@@ -59,6 +59,27 @@ def checked_batch(
     return Batch(params, x, y, weights, key)
 
 
+def pair(name: str, data: Any) -> tuple[Any, Any]:
+    """x and y of what should be both."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        got = f"{len(data)} parts" if isinstance(data, (tuple, list)) else shown(data)
+        raise TypeError(f"{name}: expected a pair (x, y), got {got}.")
+    return data[0], data[1]
+
+
+def checked_validation(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any) -> Batch:
+    """`checked_batch` of data held back, an example or more; what is wrong with them is said of validation."""
+    try:
+        held = checked_batch(net, loss, params, x, y)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from error
+    if not len(held.x):
+        raise ValueError(
+            f"validation: expected an example or more, got shape {held.x.shape}. Give some, or leave it out."
+        )
+    return held
+
+
 def check_loss(loss: Any) -> None:
     for name in ("value", "delta"):
         if isinstance(loss, type) or not callable(getattr(loss, name, None)):

@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
 TRAINING += ["private_training", "telemetry", "asking_optimizers"]
 ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
-ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry", "pictures"]
-ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry", "diagnosis"]
+ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry"]
+ORDER += ["pictures", "diagnosis"]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -163,6 +163,9 @@ ERRORS = [
     ("pieces in reverse", STREAM, "range(0, len(rows), steps))", "range(0, len(rows), steps)[::-1])"),
     ("a piece's rows by their place", STREAM, "np.asarray(part[own])", "np.asarray(part[own * 0 + np.arange(own.size).reshape(own.shape)])"),
     ("the targets whole on the device", STREAM, "if job.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
+    ("checkpoint: a save that failed tried again at once", SAVE, " or epoch == self.tried", ""),
+    ("fit: Ctrl-C lost with its exception", "train/progress.py", " and not pressed.is_set():", ":"),
+    ("fit: listens to Ctrl-C ever after", "train/progress.py", "        signal.signal(signal.SIGINT, handler)", "        pass"),
     ("checkpoint: the key is not restored", SAVE, "return jax.random.wrap_key_data(", "return leaf  # "),
     ("checkpoint: the columns are not restored", SAVE, "return leaf.at[..., : saved.shape[-1]].set(saved)", "return leaf"),
     ("checkpoint: the checksum is not compared", SAVE, "if _checksum(leaves, about) != checksum", "if False"),
@@ -335,7 +338,7 @@ ERRORS = [
     ("diagnosis: a history that is not finite passes", VERDICTS, "        if len(bad):", "        if False:"),
     ("diagnosis: epochs that are not finite taken for the least", VERDICTS, "(np.isfinite(training) & np.isfinite(held))[", "(held == held)["),
     ("diagnosis: many trainings taken for one", DIAGNOSE, "if np.ndim(history.epochs):", "if False:"),
-    ("diagnosis: validation of nothing passes", DIAGNOSE, "if not len(held.x):", "if False:"),
+    ("arguments: validation of nothing passes", ARG, "if not len(held.x):", "if False:"),
     ("diagnosis: True taken for a batch size", DIAGNOSE, " and not isinstance(batch_size, bool)", ""),
     ("diagnosis: units switched off taken for copies", "explain/diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
 ]  # fmt: skip

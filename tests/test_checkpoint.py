@@ -413,6 +413,23 @@ def test_content_that_is_not_what_was_summed_is_damage(tmp_path, monkeypatch, wh
         Saver(fn.Checkpoint(tmp_path), {}, "cost", False).resume(some_progress([]))
 
 
+@pytest.mark.fast
+def test_a_save_that_failed_is_told_of_once_and_the_next_epoch_is_tried(tmp_path, monkeypatch):
+    saver = Saver(fn.Checkpoint(tmp_path, seconds=0), {}, "cost", False)
+    save = saver.disk.save
+
+    def full(path, written):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(saver.disk, "save", full)
+    with pytest.warns(RuntimeWarning, match="epoch 2 could not be saved .*No space left on device"):
+        saver.see(some_progress([3.0, 2.0]))
+    saver.close(some_progress([3.0, 2.0]))  # a second warning would be an error
+    monkeypatch.setattr(saver.disk, "save", save)
+    saver.close(some_progress([3.0, 2.0, 1.0]))
+    assert set(saver.values) == {3}
+
+
 CHILD = """
 import sys, warnings
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -451,7 +468,7 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     assert bits(train(folder, 8)) == whole
 texts = [str(one.message) for one in said if one.category is RuntimeWarning]
-assert any("epoch 8 could not be saved" in text for text in texts), texts
+assert sum("epoch 8 could not be saved" in text for text in texts) == 1, texts
 assert any("The training goes on; the latest saved is epoch 4." in text for text in texts), texts
 assert any("File too large" in text for text in texts), texts
 assert set(os.listdir(folder)) == before, os.listdir(folder)

@@ -1,5 +1,6 @@
 """Whole trainings: the same as epochs one by one, early stopping, what goes wrong, what is recorded."""
 
+import contextlib
 import csv
 import hashlib
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -177,6 +179,41 @@ def test_ctrl_c_returns_the_state_so_far(monkeypatch):
     assert 0 < int(history.epochs) < 1_000_000
     assert int(found.step) == 4 * int(history.epochs)
     assert "Interrupted" in history.stopped
+
+
+@pytest.mark.fast
+def test_ctrl_c_is_heard_where_its_exception_is_lost(monkeypatch):
+    class Deaf:
+        """A screen during whose first line Ctrl-C is pressed, and which swallows the exception."""
+
+        lines = 0
+
+        def isatty(self):
+            return False
+
+        def flush(self):
+            pass
+
+        def write(self, text):
+            self.lines += 1
+            if self.lines == 1:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "stderr", Deaf())
+    found, history = fit(epochs=50, progress=True)
+    assert int(found.step) == 4 * int(history.epochs) == 4
+    assert "Interrupted" in history.stopped
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_no_signal_is_touched():
+    def train():
+        with jax.numpy_dtype_promotion("standard"):  # a setting of each thread
+            return fit(epochs=2)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert int(pool.submit(train).result()[1].epochs) == 2
 
 
 def test_no_epochs_change_nothing():
@@ -398,7 +435,11 @@ class PerExample:
         ({"data": (X[:30].at[3, 1].set(jnp.nan), LABELS[:30])}, ValueError, ["x[3, 1] is nan"]),
         ({"data": (X[:30], LABELS[:30].at[2].set(9))}, ValueError, ["0 … 3", "y[2] is 9"]),
         ({"data": (X[:30], LABELS[:20])}, ValueError, ["x has 30 examples", "(20,)"]),
-        ({"validation": (X[30:, :2], LABELS[30:])}, ValueError, ["Dense(3, 8)", "3 features", "(20, 2)"]),
+        ({"data": X[:30]}, TypeError, ["data", "a pair (x, y)", "(30, 3)"]),
+        ({"data": (X[:30], LABELS[:30], None)}, TypeError, ["data", "a pair (x, y)", "3 parts"]),
+        ({"validation": (X[30:, :2], LABELS[30:])}, ValueError, ["validation", "Dense(3, 8)", "3 features", "(20, 2)"]),
+        ({"validation": X[30:32]}, TypeError, ["validation", "a pair (x, y)", "(2, 3)"]),
+        ({"validation": (X[:0], LABELS[:0])}, ValueError, ["validation", "an example or more", "(0, 3)"]),
         ({"metrics": ["accuracy"]}, TypeError, ["metrics", "Accuracy()", "'accuracy'"]),
         ({"metrics": [fn.Accuracy]}, TypeError, ["metrics", "Accuracy()"]),
         ({"metrics": [PerExample()]}, ValueError, ["wrong gave shape (30,)", "one number"]),

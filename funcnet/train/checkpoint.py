@@ -77,6 +77,7 @@ class Saver:
         self.column, self.sign = column, -1.0 if larger_is_better else 1.0
         self.folder = Path(wanted.directory).absolute()
         self.values: dict[int, float] = {}  # of the checkpoints on disk: what the best is least in
+        self.tried: int | None = None  # the epoch of the latest save, which may have failed
         self.last_saved: float | None = None  # the clock starts after the first chunk, which holds the compilation
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -120,8 +121,9 @@ class Saver:
     def _save(self, now: Progress) -> None:
         epoch = reached(now)
         self.last_saved = time.perf_counter()
-        if epoch in self.values:
+        if epoch in self.values or epoch == self.tried:
             return
+        self.tried = epoch
         leaves = _leaves(now)
         about: dict[str, Any] = {"description": self.description, "value": self._value(now), "leaves": sorted(leaves)}
         about["sha256"] = _checksum(leaves, about)

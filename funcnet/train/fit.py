@@ -152,10 +152,13 @@ def job_of(
     """The arguments of a training, put in order."""
     arguments.check_layer_functions(net)
     arguments.check_penalty(penalty)
-    x, y = data
+    x, y = arguments.pair("data", data)
     keep = np.asarray if isinstance(x, np.memmap) else jnp.asarray
     whole = Data(x if isinstance(x, np.memmap) else keep(x), keep(y), None if weights is None else keep(weights))
-    held = None if validation is None else Data(jnp.asarray(validation[0]), jnp.asarray(validation[1]), None)
+    held = None
+    if validation is not None:
+        held_x, held_y = arguments.pair("validation", validation)
+        held = Data(jnp.asarray(held_x), jnp.asarray(held_y), None)
     task = Task(in_type(net, compute_dtype), loss, penalty, trainable)
     return Job(task, net, whole, held, tuple(metrics or ()), early_stopping)
 
@@ -174,7 +177,7 @@ def check(job: Job, method: Method, state: TrainState, epochs: int) -> None:
         x, y, weights = (None if part is None else np.asarray(part[: method.batch_size]) for part in job.data)
     arguments.checked_batch(job.net, job.task.loss, state.params, x, y, weights)
     if job.validation is not None:
-        arguments.checked_batch(job.net, job.task.loss, state.params, *job.validation)
+        arguments.checked_validation(job.net, job.task.loss, state.params, *job.validation[:2])
     for metric in job.metrics:
         if isinstance(metric, type) or not isinstance(metric, Metric):
             raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")

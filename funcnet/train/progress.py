@@ -1,9 +1,12 @@
 """What the host sees of a training: chunks of epochs, a line that moves, and Ctrl-C."""
 
+import contextlib
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -29,21 +32,41 @@ def in_chunks(
 ) -> tuple[Progress, bool]:
     """Epochs in chunks of about a second, and whether Ctrl-C came. Of one training, or of many side by side."""
     done, chunk, interrupted = reached(now), 1, False
-    try:
-        while done < epochs and (np.asarray(now.status) == RUNNING).any():
-            began = time.perf_counter()
-            now = jax.block_until_ready(run(now, min(done + chunk, epochs)))
-            done = reached(now)
+    with _ctrl_c() as pressed:
+        try:
+            while done < epochs and (np.asarray(now.status) == RUNNING).any() and not pressed.is_set():
+                began = time.perf_counter()
+                now = jax.block_until_ready(run(now, min(done + chunk, epochs)))
+                done = reached(now)
+                for watcher in watchers:
+                    watcher.see(now)
+                took = max(time.perf_counter() - began, 1e-6)
+                chunk = max(1, min(int(chunk * CHUNK_SECONDS / took), 10 * chunk, -(-epochs // UPDATES)))
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
             for watcher in watchers:
-                watcher.see(now)
-            took = max(time.perf_counter() - began, 1e-6)
-            chunk = max(1, min(int(chunk * CHUNK_SECONDS / took), 10 * chunk, -(-epochs // UPDATES)))
-    except KeyboardInterrupt:
-        interrupted = True
+                watcher.close(now)
+    return now, interrupted or pressed.is_set()
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Whether Ctrl-C came. Where Python calls back from elsewhere (collecting garbage, say) its exception is lost."""
+    pressed, handler = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: Any) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield pressed  # somebody else listens, or nobody can
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
     finally:
-        for watcher in watchers:
-            watcher.close(now)
-    return now, interrupted
+        signal.signal(signal.SIGINT, handler)
 
 
 def reached(now: Progress) -> int:

@@ -154,7 +154,9 @@ def _evidence(
         raise ValueError(f"batch_size: expected an integer, 1 or more, got {batch_size!r}.")
     if history is not None:
         _check_history(history)
-    held = None if validation is None else _checked_validation(net, loss, given.params, validation)
+    held = None
+    if validation is not None:
+        held = arguments.checked_validation(net, loss, given.params, *arguments.pair("validation", validation))
     counts = np.ones(len(given.x), bool) if given.weights is None else np.asarray(given.weights != 0)
     counted = np.flatnonzero(counts.any(axis=tuple(range(1, counts.ndim))))
     if not len(counted):
@@ -200,18 +202,3 @@ def _check_history(history: Any) -> None:
             f"history: expected the columns cost and validation_cost and an epoch or more, got "
             f"{', '.join(history.names)} over {int(history.epochs)} epochs. Give fn.fit validation=(x, y)."
         )
-
-
-def _checked_validation(net: AnyLayer, loss: Loss, params: Params, validation: Any) -> arguments.Batch:
-    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        got = f"{len(validation)} parts" if isinstance(validation, (tuple, list)) else arguments.shown(validation)
-        raise TypeError(f"validation: expected a pair (x, y), got {got}.")
-    try:
-        held = arguments.checked_batch(net, loss, params, *validation)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"validation: {error}") from error
-    if not len(held.x):
-        raise ValueError(
-            f"validation: expected an example or more, got shape {held.x.shape}. Give some, or leave it out."
-        )
-    return held
