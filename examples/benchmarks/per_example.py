@@ -2,7 +2,7 @@
 
 Norms, clipped and private gradients, variance, Gram matrix and curvature, each with the forward and backward pass it
 needs, over `fn.value_and_grad`. All are jitted, in float32, data as arguments, and measured in one run, in turns:
-once a round each, in an order that shifts from round to round. With funcnet installed, from the repository's root:
+once a round each, in an order drawn anew for each round. With funcnet installed, from the repository's root:
 
     python examples/benchmarks/per_example.py                        all networks, half an hour or so
     python examples/benchmarks/per_example.py --quick                few rounds: does it run?
@@ -147,8 +147,9 @@ def repeated(program: Program) -> Run:
 
 
 def after_one(run: Run, calls: int) -> float:
-    """Seconds per call, after a few more that find what the program before it left behind."""
-    run(1 + calls // 4)
+    """Seconds per call, after as many that put right what the program before it left behind (a slow one does alone)."""
+    if calls > 1:
+        run(calls)
     return per_epoch(run, calls)
 
 

@@ -2,7 +2,7 @@
 
 Every one of them takes all examples once an epoch, in a new order, the smaller last batch included: a dense
 network with ReLU, cross-entropy, Adam, float32, initial weights as each library draws them. All are measured
-in one run, in turns: once a round each, in an order that shifts from round to round. With funcnet installed,
+in one run, in turns: once a round each, in an order drawn anew for each. With funcnet installed,
 from the repository's root:
 
     python examples/benchmarks/training.py                        all three networks, a quarter of an hour or so

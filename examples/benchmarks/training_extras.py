@@ -1,6 +1,6 @@
 """What fit's extras cost: an epoch with each of them against an epoch of the plain call, as a percentage.
 
-All are measured in one run, in turns: once a round each, in an order that shifts from round to round; a figure is
+All are measured in one run, in turns: once a round each, in an order drawn anew for each; a figure is
 the median of the ratios within the rounds, less 1, and their quartiles. With funcnet installed, from the
 repository's root:
 

@@ -61,11 +61,10 @@ def load(case: Case, folder: Path) -> tuple[Data, Data, str]:
 
 
 def in_turns(clocks: dict[str, Clock], rounds: int) -> dict[str, np.ndarray]:
-    """Each clock once a round, every round beginning with the next one."""
-    names, found = list(clocks), {name: [] for name in clocks}
-    for i in range(rounds):
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
+    """Each clock once a round, in an order drawn anew for each, so that none always follows the same one."""
+    random, found = np.random.default_rng(0), {name: [] for name in clocks}
+    for _ in range(rounds):
+        for name in random.permutation(list(clocks)).tolist():
             found[name].append(clocks[name]())
     return {name: np.array(seconds) for name, seconds in found.items()}
 
