@@ -44,9 +44,15 @@ def weighted_sum(leaf: Layer, tape: Tree, deltas: Tree, weights: jax.Array) -> T
     """Σ_i w_i g_i, like params; an example of weight 0 contributes exactly nothing, whatever its tape holds."""
     if not are_small(leaf, tape, deltas):
         return leaf.gradient(*counted(tape, deltas, weights))
-    each = gradients(leaf, *jax.tree.map(wide, (tape, deltas)))
-    counts = (weights != 0).astype(weights.dtype)
-    return jax.tree.map(lambda g: _over_examples(weights, weighted(g, counts)), each)
+    each, counts = gradients(leaf, *jax.tree.map(wide, (tape, deltas))), weights != 0
+
+    def summed(each: Tree) -> Tree:
+        return jax.tree.map(lambda g: _over_examples(weights, g), each)
+
+    def masked(each: Tree) -> Tree:
+        return summed(jax.tree.map(lambda g: weighted(g, counts.astype(weights.dtype)), each))
+
+    return lax.cond(counts.all(), summed, masked, each)  # the mask is a pass over them all
 
 
 def gradient_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:

@@ -24,6 +24,19 @@ def sum_of_products(a: jax.Array, b: jax.Array, a_axes: tuple[int, ...], b_axes:
     return lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=accumulation_type(a.dtype))
 
 
+def sum_of_outer_products(x: jax.Array, delta: jax.Array) -> jax.Array:
+    """Σ_i x_i δ_iᵀ over rows (m, n) and (m, k): (n, k), in the accumulation type.
+
+    On CPUs XLA's product over the first axes walks down the columns of x. Beside few columns of δ nothing hides that,
+    and (δᵀ x)ᵀ is up to 6 times faster. XLA would make the same product of it, unless the columns of δ come in
+    reverse and are put back.
+    """
+    few = 1 < delta.shape[1] <= 64 and delta.shape[1] < x.shape[1]
+    if not few or len(x) < 64 or jax.default_backend() != "cpu":
+        return sum_of_products(x, delta, (0,), (0,))
+    return lax.rev(sum_of_products(lax.rev(delta.T, (0,)), x, (1,), (0,)), (0,)).T
+
+
 def symmetric_product(rows: jax.Array) -> jax.Array:
     """rowsᵀ rows. Of a large one three strips from the diagonal on, 2/3 of the products; the rest mirrors them."""
     n = rows.shape[1]

@@ -39,6 +39,23 @@ def test_backward_and_gradient_are_those_of_jax(row, positions):
     assert disagreement(hand, jax.jit(by_jax)(row.layer, params, x, row.key, delta)) <= 1e-12
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "rows"),
+    [(70, 3, (64,)), (70, 64, (67,)), (9, 2, (4, 20)), (9, 8, (1, 64)), (70, 65, (64,)), (8, 8, (64,)), (70, 1, (64,))],
+)
+def test_gradient_of_few_outputs_and_many_rows(n_in, n_out, rows):
+    layer = fn.Dense(n_in, n_out)
+    tape, delta, slope = random(1, *rows, n_in), random(2, *rows, n_out), random(3, *rows, n_out)
+    gradient, plain = jax.jit(layer.gradient), jax.linear_transpose(lambda w: tape @ w, random(0, n_in, n_out))
+    assert disagreement(gradient(tape, delta)["w"], plain(delta)[0]) <= 1e-12
+    assert disagreement(jax.jvp(lambda d: gradient(tape, d)["w"], (delta,), (slope,))[1], plain(slope)[0]) <= 1e-12
+    both = jax.vmap(layer.gradient, (None, 0))(tape, jnp.stack([delta, slope]))["w"]
+    assert disagreement(both, jnp.stack([plain(delta)[0], plain(slope)[0]])) <= 1e-12
+    pulled = jax.grad(lambda tape: (layer.gradient(tape, delta)["w"] * plain(slope)[0]).sum())(tape)
+    assert disagreement(pulled, delta @ plain(slope)[0].T) <= 1e-12
+
+
 @each_layer
 def test_float32_agrees_to_its_precision(row):
     params, x, delta = batch(row, (2,), dtype=np.float32)

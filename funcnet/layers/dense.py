@@ -10,7 +10,7 @@ from jax import lax
 from funcnet import contractions
 from funcnet.arguments import check_features
 from funcnet.initializers import GlorotUniform
-from funcnet.precision import accumulation_type, sum_of_products, total
+from funcnet.precision import accumulation_type, sum_of_outer_products, sum_of_products, total
 from funcnet.protocols import Initializer
 from funcnet.spec import spec
 
@@ -75,7 +75,7 @@ class Dense:
     def gradient(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
         # Examples and positions as one axis: XLA would copy both for a product over two.
         x, delta = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in (tape, deltas))
-        grads = {"w": sum_of_products(x, delta, (0,), (0,))}
+        grads = {"w": sum_of_outer_products(x, delta)}
         return grads | {"b": total(delta, (0,))} if self.bias else grads
 
     def square_norms(self, tape: jax.Array, deltas: jax.Array) -> jax.Array:
