@@ -163,7 +163,7 @@ ERRORS = [
     ("pieces in reverse", STREAM, "range(0, len(rows), steps))", "range(0, len(rows), steps)[::-1])"),
     ("a piece's rows by their place", STREAM, "np.asarray(part[own])", "np.asarray(part[own * 0 + np.arange(own.size).reshape(own.shape)])"),
     ("the targets whole on the device", STREAM, "if job.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
-    ("checkpoint: a save that failed tried again at once", SAVE, " or epoch == self.tried", ""),
+    ("checkpoint: a save that failed tried again at once", SAVE, " or epoch == self.failed", ""),
     ("fit: Ctrl-C lost with its exception", "train/progress.py", " and not pressed.is_set():", ":"),
     ("fit: listens to Ctrl-C ever after", "train/progress.py", "        signal.signal(signal.SIGINT, handler)", "        pass"),
     ("checkpoint: the key is not restored", SAVE, "return jax.random.wrap_key_data(", "return leaf  # "),

@@ -77,7 +77,7 @@ class Saver:
         self.column, self.sign = column, -1.0 if larger_is_better else 1.0
         self.folder = Path(wanted.directory).absolute()
         self.values: dict[int, float] = {}  # of the checkpoints on disk: what the best is least in
-        self.tried: int | None = None  # the epoch of the latest save, which may have failed
+        self.failed: int | None = None  # the epoch that could not be saved last
         self.last_saved: float | None = None  # the clock starts after the first chunk, which holds the compilation
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -121,9 +121,8 @@ class Saver:
     def _save(self, now: Progress) -> None:
         epoch = reached(now)
         self.last_saved = time.perf_counter()
-        if epoch in self.values or epoch == self.tried:
+        if epoch in self.values or epoch == self.failed:
             return
-        self.tried = epoch
         leaves = _leaves(now)
         about: dict[str, Any] = {"description": self.description, "value": self._value(now), "leaves": sorted(leaves)}
         about["sha256"] = _checksum(leaves, about)
@@ -135,6 +134,7 @@ class Saver:
             self.disk.save(_path(self.folder, epoch), written)
         except Exception as error:  # a full disk shows as several kinds
             self._clear_unfinished()
+            self.failed = epoch
             warnings.warn(
                 f"checkpoint: epoch {epoch} could not be saved in {self.folder} ({_first_line(error)}). The training "
                 f"goes on; the latest saved is epoch {max(self.values, default=0)}.",
