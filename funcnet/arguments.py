@@ -297,8 +297,3 @@ def check_like_params(net: AnyLayer, grads: Any, params: Params) -> None:
             f"gradient: a layer of {net} gives {found}, expected the shapes of params, {wanted}. "
             "Look for it with fn.check_layer."
         )
-
-
-def check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}.")

@@ -14,7 +14,7 @@ from funcnet import arguments
 from funcnet.layers.combinators import contract
 from funcnet.precision import total
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
-from funcnet.reduction import Reduction, per_mass, shares_of, weighted, with_penalty
+from funcnet.reduction import Reduction, check_reduction, per_mass, shares_of, weighted, with_penalty
 
 
 class Backprop(NamedTuple):
@@ -192,7 +192,7 @@ def cost(
         >>> float(fn.cost(net, fn.SquaredError(), params, [[1.0], [3.0]], [[0.0], [6.0]]))
         1.0
     """
-    arguments.check_reduction(reduction)
+    check_reduction(reduction)
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
     output, _ = net.forward(batch.params, batch.x, batch.key)
@@ -227,7 +227,7 @@ def value_and_grad(
         >>> float(J), grads["w"].tolist(), grads["b"].tolist()
         (1.0, [[1.0]], [1.0])
     """
-    arguments.check_reduction(reduction)
+    check_reduction(reduction)
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
     params = batch.params

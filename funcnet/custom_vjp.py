@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet import arguments
 from funcnet.backprop import cost, gradient, value_and_grad
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty
-from funcnet.reduction import Reduction
+from funcnet.reduction import Reduction, check_reduction
 from funcnet.spec import spec
 
 
@@ -103,7 +103,7 @@ def as_cost(
         >>> jax.grad(J)(fn.from_weights(net, [[[2.0]]]))["w"].tolist()
         [[-3.0]]
     """
-    arguments.check_reduction(reduction)
+    check_reduction(reduction)
     data = {"x": x, "y": y, "weights": weights, "penalty": penalty, "key": key}
     return CostFunction(net, loss, reduction, data)
 

@@ -11,6 +11,11 @@ from funcnet.protocols import Params, Penalty
 Reduction = Literal["mean", "sum"]
 
 
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}.")
+
+
 def shares_of(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> float | jax.Array:
     """What each cost is multiplied with in J: one number, or an array with examples (and positions) first."""
     factor = per_mass(costs, weights, reduction)

@@ -156,25 +156,30 @@ def test_metrics_of_weighted_data_are_weighted_and_those_of_validation_are_not()
         assert np.isclose(history[name][-1], expected, rtol=1e-12)
 
 
+class Screen:
+    """A stderr at whose first line something happens."""
+
+    def __init__(self, at_first_line):
+        self.at_first_line, self.lines = at_first_line, 0
+
+    def isatty(self):
+        return False
+
+    def flush(self):
+        pass
+
+    def write(self, text):
+        self.lines += 1
+        if self.lines == 1:
+            self.at_first_line()
+
+
 def test_ctrl_c_returns_the_state_so_far(monkeypatch):
-    class Impatient:
-        """A screen whose reader presses Ctrl-C soon after the first line."""
-
-        lines = 0
-
-        def isatty(self):
-            return False
-
-        def flush(self):
-            pass
-
-        def write(self, text):
-            self.lines += 1
-            if self.lines == 1:
-                threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    def soon():
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(sys, "stderr", Impatient())
+    monkeypatch.setattr(sys, "stderr", Screen(soon))
     found, history = fit(epochs=1_000_000, progress=True)
     assert 0 < int(history.epochs) < 1_000_000
     assert int(found.step) == 4 * int(history.epochs)
@@ -183,24 +188,11 @@ def test_ctrl_c_returns_the_state_so_far(monkeypatch):
 
 @pytest.mark.fast
 def test_ctrl_c_is_heard_where_its_exception_is_lost(monkeypatch):
-    class Deaf:
-        """A screen during whose first line Ctrl-C is pressed, and which swallows the exception."""
+    def unheard():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
-        lines = 0
-
-        def isatty(self):
-            return False
-
-        def flush(self):
-            pass
-
-        def write(self, text):
-            self.lines += 1
-            if self.lines == 1:
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(sys, "stderr", Deaf())
+    monkeypatch.setattr(sys, "stderr", Screen(unheard))
     found, history = fit(epochs=50, progress=True)
     assert int(found.step) == 4 * int(history.epochs) == 4
     assert "Interrupted" in history.stopped

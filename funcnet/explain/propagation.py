@@ -11,7 +11,7 @@ from funcnet import arguments
 from funcnet.backprop import value_and_grad
 from funcnet.layers import Chain, Dense
 from funcnet.protocols import AnyLayer, Loss, Params, Tree
-from funcnet.reduction import Reduction, shares_of
+from funcnet.reduction import Reduction, check_reduction, shares_of
 
 OWN = (
     " (A layer of your own without parameters, each of whose outputs depends on one input, says so by the "
@@ -106,7 +106,7 @@ def propagate(
 ) -> Propagation:
     """Forward and backward through a chain, layer by layer, keeping all of it."""
     dense_layers(caller, net)
-    arguments.check_reduction(reduction)
+    check_reduction(reduction)
     batch = arguments.checked_batch(net, loss, params, x, y, weights)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(batch)):
         raise TypeError(f"{caller}: its numbers are written down, so it cannot be called under jit, vmap or grad.")

@@ -14,7 +14,7 @@ from funcnet.drawing import axes_of, colour_map, legend
 from funcnet.explain.addresses import Weights, Where, checked_weight
 from funcnet.explain.pictures.grids import at_once, checked_points
 from funcnet.protocols import AnyLayer, Loss, Params, Penalty
-from funcnet.reduction import Reduction
+from funcnet.reduction import Reduction, check_reduction
 
 WIDE = 30  # from where on the largest cost, over the smallest, wants a logarithmic scale
 
@@ -86,7 +86,7 @@ def plot_cost_surface(
         ('layer 1, w[0, 0]', 'layer 1, b[0]')
     """
     ax = axes_of(ax, "plot_cost_surface")
-    arguments.check_reduction(reduction)
+    check_reduction(reduction)
     arguments.check_penalty(penalty)
     batch = arguments.checked_batch(net, loss, params, x, y, weights)
     for name, leaf in arguments.named_leaves(batch.params):
