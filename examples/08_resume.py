@@ -61,7 +61,7 @@ def train_and_be_killed(folder: Path) -> None:
     child.kill()
     child.join()
     if child.exitcode != -signal.SIGKILL:
-        raise SystemExit("The training ended before it could be killed. If it told of no error, set EPOCHS higher.")
+        raise SystemExit("The training ended before it could be killed. If it reported no error, set EPOCHS higher.")
 
 
 def different(one: fn.Params, other: fn.Params) -> int:
@@ -86,7 +86,7 @@ def main() -> None:
 
         never_killed, its_history = train(None)
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        print("\nAgainst a training never killed, compared bit by bit:")
+        print("\nAgainst a training never killed, compared bit for bit:")
         print(f"  {different(state.params, never_killed.params)} of {count} parameters differ")
         print(f"  {np.sum(history['cost'] != its_history['cost'])} of {EPOCHS} recorded costs differ\n")
 

@@ -1,129 +1,119 @@
-"""funcnet: feed-forward networks whose backward pass is written by hand and returned as a value."""
+"""funcnet: feed-forward networks whose backward pass is written by hand and returned as a value.
 
-from funcnet.backprop import Backprop, backprop, backward, cost, forward, gradient, predict, value_and_grad
-from funcnet.check import check_function, check_gradients, check_layer
-from funcnet.curvature import KroneckerPair, empirical_fisher_diagonal, ggn_diagonal, kronecker_factors
-from funcnet.custom_vjp import as_cost, as_function
-from funcnet.explain import (
-    Diagnosis,
-    Verdict,
-    diagnose,
-    explain,
-    explain_page,
-    factor_counts,
-    plot_confusion,
-    plot_cost_surface,
-    plot_decision_regions,
-    plot_gradient_flow,
-    plot_gradient_norms,
-    plot_weights,
-    summary,
-    worksheet,
+Networks
+    `mlp` and `Chain` build them from layers: `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`.
+    Losses such as `CrossEntropy` and penalties such as `L2` say what they are trained on.
+Propagation
+    `init` draws parameters; `forward`, `backward` and `gradient` are the steps of backpropagation, `backprop` is all of
+    them at once with everything kept, `value_and_grad` the cost and its gradient.
+Per example
+    `example_square_norms`, `example_gradients`, `clipped_gradient` and others are contractions of one `backprop`.
+Curvature
+    `ggn_diagonal`, `kronecker_factors`, `scale_by_kfac`.
+Training
+    `fit` and `fit_many` run whole trainings in one compiled program; `train_epoch` is one epoch.
+Looking and checking
+    `explain`, `explain_page`, `worksheet`, `summary`, `diagnose`, `plot_…`; `check_gradients`, `check_layer`.
+Files
+    `to_json`, `from_json`, `save_model`, `load_model`.
+
+The first example is in the README; `help(funcnet.fit)` and the like hold formulas, shapes and an example each.
+"""
+
+# The public names, listed once, in the order in which a newcomer meets them. `__all__` is made of this list.
+from .layers.combinators import mlp as mlp, Chain as Chain
+from .layers.dense import Dense as Dense
+from .layers.combinators import Residual as Residual
+from .layers.dropout import Dropout as Dropout
+from .layers.normalization import LayerNorm as LayerNorm
+from .layers.activations import (
+    Sigmoid as Sigmoid, Tanh as Tanh, ReLU as ReLU, LeakyReLU as LeakyReLU, ELU as ELU, SELU as SELU, GELU as GELU,
+    SiLU as SiLU, Softplus as Softplus, Softsign as Softsign, Softmax as Softmax, LogSoftmax as LogSoftmax,
+    Identity as Identity,
 )
-from funcnet.flow import gradient_flow
-from funcnet.initializers import (
-    Constant,
-    GlorotNormal,
-    GlorotUniform,
-    HeNormal,
-    HeUniform,
-    LecunNormal,
-    Uniform,
-    Zeros,
+from .layers.learning_rules import FeedbackAlignment as FeedbackAlignment, SignSymmetric as SignSymmetric
+
+from .losses import (
+    SquaredError as SquaredError, AbsoluteError as AbsoluteError, Huber as Huber, LogCosh as LogCosh,
+    CrossEntropy as CrossEntropy, BinaryCrossEntropy as BinaryCrossEntropy,
 )
-from funcnet.keys import child_key
-from funcnet.kfac import KfacState, scale_by_kfac
-from funcnet.layers import (
-    ELU,
-    GELU,
-    SELU,
-    Chain,
-    Dense,
-    Dropout,
-    FeedbackAlignment,
-    Identity,
-    LayerNorm,
-    LeakyReLU,
-    LogSoftmax,
-    ReLU,
-    Residual,
-    Sigmoid,
-    SignSymmetric,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-    contract,
-    mlp,
-)
-from funcnet.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, LogCosh, SquaredError
-from funcnet.model_file import load_model, save_model
-from funcnet.noise import gradient_moments, noise_scale
-from funcnet.parameters import from_weights, init
-from funcnet.penalties import L1, L2, ElasticNet
-from funcnet.per_example import (
-    example_cosines,
-    example_gradients,
-    example_gram,
-    example_square_norms,
-    weighted_gradient,
-)
-from funcnet.privacy import clipped_gradient, private_gradient
-from funcnet.protocols import Combinator, Initializer, Layer, Loss, Params, Penalty
-from funcnet.serialization import from_json, to_json
-from funcnet.spec import spec
-from funcnet.train import (
-    F1,
-    R2,
-    Accuracy,
-    Checkpoint,
-    EarlyStopping,
-    History,
-    MeanAbsoluteError,
-    Metric,
-    Privacy,
-    TopK,
-    Trainings,
-    TrainState,
-    class_weights,
-    fit,
-    fit_many,
-    noise_multiplier,
-    train_epoch,
-    train_state,
+from .penalties import L1 as L1, L2 as L2, ElasticNet as ElasticNet
+
+from .parameters import init as init, from_weights as from_weights
+from .initializers import (
+    Uniform as Uniform, GlorotUniform as GlorotUniform, GlorotNormal as GlorotNormal, HeUniform as HeUniform,
+    HeNormal as HeNormal, LecunNormal as LecunNormal, Zeros as Zeros, Constant as Constant,
 )
 
-__all__ = [
-    # networks
-    "mlp", "Chain", "Dense", "Residual", "Dropout", "LayerNorm",
-    "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus",
-    "Softmax", "LogSoftmax", "Identity", "FeedbackAlignment", "SignSymmetric",
-    # what they are trained on
-    "SquaredError", "AbsoluteError", "Huber", "LogCosh", "CrossEntropy", "BinaryCrossEntropy",
-    "L1", "L2", "ElasticNet",
-    # parameters
-    "init", "from_weights",
-    "Uniform", "GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal", "LecunNormal", "Zeros", "Constant",
-    # forward and backward propagation
-    "predict", "forward", "backward", "gradient", "cost", "value_and_grad", "backprop", "Backprop",
-    "as_function", "as_cost",
-    "check_gradients", "check_layer", "check_function",
-    # of each example, from one backward pass
-    "weighted_gradient", "example_gradients", "example_square_norms", "example_gram", "example_cosines",
-    "gradient_moments", "noise_scale", "gradient_flow", "clipped_gradient", "private_gradient",
-    # curvature
-    "ggn_diagonal", "empirical_fisher_diagonal", "kronecker_factors", "KroneckerPair", "scale_by_kfac", "KfacState",
-    # to see it
-    "explain", "explain_page", "factor_counts", "worksheet", "summary",
-    "diagnose", "Diagnosis", "Verdict",
-    "plot_cost_surface", "plot_gradient_flow", "plot_gradient_norms",
-    "plot_weights", "plot_decision_regions", "plot_confusion",
-    # training
-    "fit", "fit_many", "train_state", "train_epoch",
-    "TrainState", "History", "Trainings", "EarlyStopping", "Checkpoint", "class_weights",
-    "Privacy", "noise_multiplier",
-    "Metric", "Accuracy", "TopK", "F1", "R2", "MeanAbsoluteError",
-    # specs of your own
-    "spec", "Layer", "Combinator", "Loss", "Penalty", "Initializer", "Params", "contract", "child_key",
-    "to_json", "from_json", "save_model", "load_model",
-]  # fmt: skip
+from .propagation import (
+    predict as predict, forward as forward, backward as backward, gradient as gradient, cost as cost,
+    value_and_grad as value_and_grad, backprop as backprop, Backprop as Backprop,
+)
+from .interop import as_function as as_function, as_cost as as_cost
+from .check.checks import (
+    check_gradients as check_gradients, check_layer as check_layer, check_function as check_function,
+)
+
+from .per_example.gradients import (
+    weighted_gradient as weighted_gradient, example_gradients as example_gradients,
+    example_square_norms as example_square_norms, example_gram as example_gram, example_cosines as example_cosines,
+)
+from .per_example.moments import gradient_moments as gradient_moments, noise_scale as noise_scale
+from .per_example.signals import gradient_flow as gradient_flow
+from .per_example.privacy import clipped_gradient as clipped_gradient, private_gradient as private_gradient
+
+from .curvature.matrices import (
+    ggn_diagonal as ggn_diagonal, empirical_fisher_diagonal as empirical_fisher_diagonal,
+    kronecker_factors as kronecker_factors, KroneckerPair as KroneckerPair,
+)
+from .curvature.preconditioning import scale_by_kfac as scale_by_kfac, KfacState as KfacState
+
+from .derivations.paths_of_weight import explain as explain
+from .page.document import explain_page as explain_page
+from .derivations.routes import factor_counts as factor_counts
+from .derivations.worksheets import worksheet as worksheet
+from .diagnosis.network_summary import summary as summary
+from .diagnosis.diagnoses import diagnose as diagnose
+from .diagnosis.verdicts import Diagnosis as Diagnosis, Verdict as Verdict
+from .plots.surface import plot_cost_surface as plot_cost_surface
+from .plots.signal_flow import plot_gradient_flow as plot_gradient_flow
+from .plots.norms import plot_gradient_norms as plot_gradient_norms
+from .plots.weights import plot_weights as plot_weights
+from .plots.regions import plot_decision_regions as plot_decision_regions
+from .plots.confusion import plot_confusion as plot_confusion
+
+from .train.training import fit as fit
+from .train.sweeps import fit_many as fit_many
+from .train.state import train_state as train_state
+from .train.epoch import train_epoch as train_epoch
+from .train.state import TrainState as TrainState
+from .train.history import History as History
+from .train.trainings import Trainings as Trainings
+from .train.stopping import EarlyStopping as EarlyStopping
+from .train.checkpoints import Checkpoint as Checkpoint
+from .train.balance import class_weights as class_weights
+from .train.privacy_account import Privacy as Privacy, noise_multiplier as noise_multiplier
+from .train.metrics import (
+    Metric as Metric, Accuracy as Accuracy, TopK as TopK, F1 as F1, R2 as R2, MeanAbsoluteError as MeanAbsoluteError,
+)
+
+from ._core.specs import spec as spec
+from ._core.protocols import (
+    Layer as Layer, Combinator as Combinator, Loss as Loss, Penalty as Penalty, Initializer as Initializer,
+    Params as Params,
+)
+from ._core.walkers import contract as contract, pull as pull, layer_forward as layer_forward
+from ._core.keys import child_key as child_key
+from .io.specs_as_json import to_json as to_json, from_json as from_json
+from .io.model_files import save_model as save_model, load_model as load_model
+
+from .io.specs_as_json import know as _know
+import types as _types
+
+__version__ = "0.1.0"
+__all__ = [name for name, value in globals().items() if name[0] != "_" and not isinstance(value, _types.ModuleType)]
+_know(globals()[name] for name in __all__)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -9,18 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet.spec import spec
-
-__all__ = [
-    "Uniform",
-    "GlorotUniform",
-    "GlorotNormal",
-    "HeUniform",
-    "HeNormal",
-    "LecunNormal",
-    "Zeros",
-    "Constant",
-]
+from funcnet._core.specs import spec
 
 
 @spec

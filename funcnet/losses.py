@@ -7,20 +7,22 @@ For curvature a loss may have two more. `hessian_columns(output, y=None)` gives 
 square root of the second derivative with respect to the output, Σ_c s_c s_cᵀ = ∂²(cost)/∂output²,
 stacked in front: (C, m, *positions, C). `sample(key, output)` draws targets as the model predicts
 them, so that E[δ δᵀ] over the draws is that second derivative.
+
+`formula` is what a page and a worksheet print of it: the cost of one output and its derivative, in a, the
+output, y, its target, p, its probability, and C, how many outputs there are. `class_formula` is the
+cost where the target is a class, in the p of that class alone.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet.precision import accumulation_type, total
-from funcnet.spec import spec
-
-__all__ = ["SquaredError", "AbsoluteError", "Huber", "LogCosh", "CrossEntropy", "BinaryCrossEntropy"]
+from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.specs import spec
 
 
 @spec
@@ -39,6 +41,8 @@ class SquaredError:
         >>> fn.SquaredError().value(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])).tolist()
         [2.5]
     """
+
+    formula: ClassVar[tuple[str, str]] = ("½ (a - y)²", "a - y")
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         return _over_features(optax.losses.l2_loss(*_matched(self, output, y)))
@@ -60,6 +64,8 @@ class AbsoluteError:
 
     Its second derivative is 0 wherever there is one, so it has no Gauss-Newton matrix.
     """
+
+    formula: ClassVar[tuple[str, str]] = ("|a - y|", "sign(a - y)")
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         a, y = _matched(self, output, y)
@@ -83,6 +89,12 @@ class Huber:
         if self.threshold <= 0:
             raise ValueError(f"{self}: threshold must be positive.")
 
+    @property
+    def formula(self) -> tuple[str, str]:
+        t = f"{self.threshold:g}"
+        factor = "" if self.threshold == 1 else f"{t} "
+        return f"½ min(|a - y|, {t})² + {factor}max(|a - y| - {t}, 0)", f"max(-{t}, min(a - y, {t}))"
+
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         return _over_features(optax.losses.huber_loss(*_matched(self, output, y), delta=self.threshold))
 
@@ -102,8 +114,13 @@ class LogCosh:
     Its derivative is tanh(a - y), its second 1 / cosh²(a - y).
     """
 
+    formula: ClassVar[tuple[str, str]] = ("log(cosh(a - y))", "tanh(a - y)")
+
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
-        return _over_features(optax.losses.log_cosh(*_matched(self, output, y)))
+        a, y = _matched(self, output, y)
+        near = jnp.abs(a - y) < 1
+        squares = jnp.square(jnp.sinh(jnp.where(near, a - y, 0)))  # cosh² - 1: near 0 the other form has no digits
+        return _over_features(jnp.where(near, jnp.log1p(squares) / 2, optax.losses.log_cosh(a, y)))
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         a, y = _matched(self, output, y)
@@ -146,9 +163,19 @@ class CrossEntropy:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"{self}: label_smoothing must be at least 0 and below 1.")
 
+    @property
+    def formula(self) -> tuple[str, str]:
+        s = self.label_smoothing
+        q = f"({1 - s:g} y + {s:g} / C)" if s else "y"
+        return f"-{q} log(p) with p = softmax(a)", f"p - {q}"
+
+    @property
+    def class_formula(self) -> str | None:
+        return None if self.label_smoothing else "-log(p)"
+
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q, _ = self._targets(output, y)
-        return -_over_features(q * jax.nn.log_softmax(logits))
+        return -_over_features(_times(q, jax.nn.log_softmax(logits)))
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q, mass = self._targets(output, y)
@@ -156,11 +183,11 @@ class CrossEntropy:
 
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The classes' probabilities, softmax(a): what `predict` gives, read as this loss reads it."""
-        return jax.nn.softmax(output)
+        return jax.nn.softmax(_below_infinity(output))
 
     def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
         # diag(p) - p pᵀ = Σ_c p_c (e_c - p)(e_c - p)ᵀ
-        p = jax.nn.softmax(output.astype(accumulation_type(output.dtype)))
+        p = jax.nn.softmax(_below_infinity(output.astype(accumulation_type(output.dtype))))
         root = jnp.sqrt(p if y is None else p * self._targets(output, y)[2])
         return (jnp.expand_dims(jnp.moveaxis(root, -1, 0), -1) * (_unit_columns(p) - p[None])).astype(output.dtype)
 
@@ -177,11 +204,12 @@ class CrossEntropy:
         mass: float | jax.Array = 1.0
         given, y = y, jnp.asarray(y)
         classes, s = output.shape[-1], self.label_smoothing
-        logits = output.astype(accumulation_type(output.dtype))
+        logits = _below_infinity(output.astype(accumulation_type(output.dtype)))
         if jnp.issubdtype(y.dtype, jnp.integer):
             if y.shape != output.shape[:-1]:
                 raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
             _refuse(self, given, lambda y: (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
+            y = y.astype(jnp.int32) if y.dtype.itemsize < 4 else y  # what counts the classes must hold their number
             q = jax.nn.one_hot(y, classes, dtype=logits.dtype)
             q = jnp.where(jnp.expand_dims((y >= 0) & (y < classes), -1), q, jnp.nan)
         elif y.dtype == output.dtype:
@@ -217,8 +245,12 @@ class BinaryCrossEntropy:
         TypeError: targets of the wrong kind.
     """
 
+    formula: ClassVar[tuple[str, str]] = ("-y log(p) - (1 - y) log(1 - p) with p = σ(a)", "p - y")
+
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
-        return _over_features(optax.losses.sigmoid_binary_cross_entropy(*self._targets(output, y)))
+        logits, q = self._targets(output, y)
+        yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+        return -_over_features(_times(q, yes) + _times(1 - q, no))
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q = self._targets(output, y)
@@ -243,6 +275,16 @@ class BinaryCrossEntropy:
         logits, q = _matched(self, output, y)
         _refuse(self, given, lambda q: (q < 0) | (q > 1), "targets must lie in 0 … 1")
         return logits, jnp.where((q < 0) | (q > 1), jnp.nan, q)
+
+
+def _times(q: jax.Array, logarithms: jax.Array) -> jax.Array:
+    """q log p, and 0 where q is 0 and p may be, too."""
+    return jnp.where(q == 0, 0, q * jnp.where(q == 0, 0, logarithms))
+
+
+def _below_infinity(logits: jax.Array) -> jax.Array:
+    """Logits of which the largest may be subtracted: an infinite one takes all probability."""
+    return jnp.minimum(logits, np.asarray(jnp.finfo(logits.dtype).max, logits.dtype))
 
 
 def _unit_columns(like: jax.Array) -> jax.Array:
@@ -292,7 +334,7 @@ def _refuse(loss: Any, y: Any, wrong: Callable[[np.ndarray], np.ndarray], rule: 
     """Name the first wrong target, where targets can be seen (not those that jit passes in)."""
     if isinstance(y, jax.core.Tracer):
         return
-    seen = np.asarray(y)
-    if (found := wrong(seen)).any():
-        first = tuple(int(i) for i in np.argwhere(found)[0])
-        raise ValueError(f"{loss}: {rule}, but y[{', '.join(map(str, first))}] is {seen[first]}.")
+    targets = np.asarray(y)
+    if (refused := wrong(targets)).any():
+        first = tuple(int(i) for i in np.argwhere(refused)[0])
+        raise ValueError(f"{loss}: {rule}, but y[{', '.join(map(str, first))}] is {targets[first]}.")

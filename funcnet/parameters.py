@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import arguments
-from funcnet.keys import typed
-from funcnet.protocols import AnyLayer, Params
+from funcnet._core import arguments, walkers
+from funcnet._core.protocols import AnyLayer, ArrayLike, Params
 
 
 def init(net: AnyLayer, key: jax.Array) -> Params:
@@ -23,7 +22,7 @@ def init(net: AnyLayer, key: jax.Array) -> Params:
         layer, `()` where a layer has none.
 
     Raises:
-        TypeError: something that is no layer, or no key.
+        TypeError: `net` is not a layer, or `key` not a key.
 
     Example:
         >>> import funcnet as fn, jax
@@ -32,12 +31,10 @@ def init(net: AnyLayer, key: jax.Array) -> Params:
         ({'b': (3,), 'w': (2, 3)}, ())
     """
     arguments.check_layer_functions(net)
-    if not arguments.is_key(key) or typed(key).ndim:
-        raise TypeError(f"key: expected one key, jax.random.key(seed), got {arguments.shown(key)}.")
-    return net.init(typed(key))
+    return net.init(arguments.one_key("key", key))
 
 
-def from_weights(net: AnyLayer, ws: Sequence[Any], bs: Sequence[Any] | None = None) -> Params:
+def from_weights(net: AnyLayer, ws: Sequence[ArrayLike], bs: Sequence[ArrayLike] | None = None) -> Params:
     """Parameters from matrices and biases set by hand.
 
     Args:
@@ -83,7 +80,7 @@ def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -
     """The values with the parameters that they are for, in the same order."""
     if values is None:
         raise TypeError(f"from_weights: {argument} is None, expected one entry for every layer that has a {name!r}.")
-    labels = [label for label, _ in arguments.named_leaves(params) if label.endswith(f", {name}")]
+    labels = [label for label, _ in walkers.named_params(params) if label.endswith(f", {name}")]
     if len(labels) != len(values):
         raise ValueError(
             f"from_weights: {argument} has {len(values)} entries, but the network has {len(labels)}: "

@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from funcnet.precision import accumulation_type, total
-from funcnet.protocols import Params, Tree
-from funcnet.spec import spec
-
-__all__ = ["L1", "L2", "ElasticNet"]
+from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.protocols import Params, Tree
+from funcnet._core.specs import spec
 
 
 @spec
@@ -133,6 +131,6 @@ def _chosen(penalty: Any, params: Params) -> Tree:
 
 
 def _refuse_negative(penalty: Any, name: str, strength: ArrayLike) -> None:
-    seen = not isinstance(strength, jax.core.Tracer)
-    if seen and not (np.all(np.asarray(strength) >= 0) and np.all(np.isfinite(strength))):
+    known = not isinstance(strength, jax.core.Tracer)
+    if known and not (np.all(np.asarray(strength) >= 0) and np.all(np.isfinite(strength))):
         raise ValueError(f"{type(penalty).__name__}: {name} must be 0 or more and finite, got {strength}.")

@@ -16,34 +16,100 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TRAINING = ["train", "fit", "stream", "fit_many", "checkpoint", "model_file"]  # for what only a training uses
-TRAINING += ["private_training", "telemetry", "asking_optimizers"]
-ORDER = ["worked_cases", "layers", "losses", "penalties", "backprop", "custom_vjp"]
-ORDER += ["per_example", "privacy", "curvature", "kfac", "check", "learning_rules", "telemetry"]
-ORDER += ["pictures", "diagnosis"]
+TRAINING = [
+    "train/test_epoch",
+    "train/test_training",
+    "train/test_host_data",
+    "train/test_sweeps",
+    "train/test_checkpoints",
+    "io/test_model_files",
+]  # for what only a training uses
+TRAINING += [
+    "train/test_private_training",
+    "train/test_telemetry",
+    "train/test_optimizer_arguments",
+    "train/test_positions",
+]
+ORDER = [
+    "propagation/test_worked_cases",
+    "layers/test_layers",
+    "test_losses",
+    "test_penalties",
+    "propagation/test_propagation",
+    "test_interop",
+]
+ORDER += [
+    "per_example/test_gradients",
+    "per_example/test_privacy",
+    "curvature/test_matrices",
+    "curvature/test_preconditioning",
+    "core/test_walkers",
+    "check/test_checks",
+    "check/test_laws",
+    "layers/test_learning_rules",
+    "train/test_telemetry",
+]
+ORDER += ["plots/test_plots", "diagnosis/test_diagnosis", "derivations/test_formulas"]
 
-DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/norm.py"
+DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/normalization.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
-PEN, BACK, ARG = "penalties.py", "backprop.py", "arguments.py"
-PREC, RED = "precision.py", "reduction.py"
-EPOCH, UPDATE, LOOP, FIT = "train/epoch.py", "train/update.py", "train/loop.py", "train/fit.py"
-MANY, LANES, STREAM, SAVE = "train/many.py", "train/trainings.py", "train/stream.py", "train/checkpoint.py"
-METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "model_file.py", "train/order.py"
-PER, PRIV, CONTR, NOISE = "per_example.py", "privacy.py", "contractions.py", "noise.py"
-CURV, COLS, KFAC = "curvature.py", "columns.py", "kfac.py"
-OWN, LOOK, FLOW, FEED = "train/private.py", "train/telemetry.py", "flow.py", "layers/feedback.py"
-DRAW, SURF, STREAMS = "drawing.py", "explain/pictures/surface.py", "explain/pictures/flow.py"
-IMAGES, AREAS = "explain/pictures/weights.py", "explain/pictures/regions.py"
-TABLE, NORMS, GRID = "explain/pictures/confusion.py", "explain/pictures/norms.py", "explain/pictures/grids.py"
-PLACE = "explain/addresses.py"
-SIGNS, TRIALS, VERDICTS = (f"explain/diagnosis/{name}.py" for name in ("symptoms", "trials", "training"))
-GIVEN, DIAGNOSE = "explain/diagnosis/evidence.py", "explain/diagnosis/diagnose.py"
+PEN, BACK, ARG = "penalties.py", "propagation.py", "_core/arguments.py"
+PREC, RED, WALK = "_core/numerics.py", "_core/weighting.py", "_core/walkers.py"
+PRODUCTS, WORK = "_core/products.py", "_core/workarounds.py"
+EPOCH, UPDATE, LOOP, REPLAY = "train/epoch.py", "train/update.py", "train/loop.py", "train/replays.py"
+REFUSED, ROWS, SAVED = "train/checks.py", "train/measurements.py", "train/progress_arrays.py"
+FILES = "_core/files.py"
+MANY, LANES, STREAM, SAVE = "train/sweeps.py", "train/trainings.py", "train/host_data.py", "train/checkpoints.py"
+METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "io/model_files.py", "train/order.py"
+PER, PRIV, CONTR, NOISE = (
+    "per_example/gradients.py",
+    "per_example/privacy.py",
+    "_core/contractions.py",
+    "per_example/moments.py",
+)
+CLAIMS, SHAPES, READS = (f"check/{name}.py" for name in ("claims", "structures", "independence"))
+LAWS, DIFFS = "check/laws.py", "check/differences.py"
+CURV, COLS, KFAC = "curvature/matrices.py", "curvature/square_roots.py", "curvature/preconditioning.py"
+OWN, LOOK, FLOW, FEED = (
+    "train/privacy_account.py",
+    "train/telemetry.py",
+    "per_example/signals.py",
+    "layers/learning_rules.py",
+)
+DRAW, SURF, STREAMS = "_core/figures.py", "plots/surface.py", "plots/signal_flow.py"
+IMAGES, AREAS = "plots/weights.py", "plots/regions.py"
+TABLE, NORMS, GRID = "plots/confusion.py", "plots/norms.py", "plots/grids.py"
+PLACE = "derivations/addresses.py"
+SIGNS, TRIALS, VERDICTS = (f"diagnosis/{name}.py" for name in ("symptoms", "trials", "training_symptoms"))
+GIVEN, DIAGNOSE = "diagnosis/evidence.py", "diagnosis/diagnoses.py"
 
 # The room of tests that is to catch it comes first.
-FIRST = {MANY: "fit_many", LANES: "fit_many", STREAM: "stream", SAVE: "checkpoint", FILE: "model_file"}
-FIRST |= {OWN: "private_training", LOOK: "telemetry", "train/history.py": "fit"}
-FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "pictures")
-FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis")
+FIRST = {
+    MANY: "train/test_sweeps",
+    LANES: "train/test_sweeps",
+    STREAM: "train/test_host_data",
+    SAVE: "train/test_checkpoints",
+    FILE: "io/test_model_files",
+    FILES: "io/test_model_files",
+}
+FIRST |= {
+    ARG: "propagation/test_propagation",
+    BACK: "propagation/test_propagation",
+    RED: "propagation/test_propagation",
+    CONTR: "per_example/test_gradients",
+    PRODUCTS: "per_example/test_gradients",
+    PREC: "layers/test_layers",
+    WORK: "layers/test_layers",
+    WALK: "core/test_walkers",
+    "_core/keys.py": "core/test_walkers",
+    "layers/base.py": "core/test_walkers",
+    FEED: "layers/test_learning_rules",
+}
+FIRST |= dict.fromkeys((CAST, UPDATE, ORDERS, METRIC, ROWS), "train/test_epoch") | {LOOP: "train/test_training"}
+FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "train/history.py": "train/test_training"}
+FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
+FIRST |= dict.fromkeys((CLAIMS, SHAPES, READS, LAWS, DIFFS), "check/test_laws")
+FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis/test_diagnosis")
 
 ERRORS = [
     # (what, file, piece of a line, what stands there instead)
@@ -59,6 +125,7 @@ ERRORS = [
     ("ReLU: slope at zero", ACT, "jnp.where(tape > 0, delta, 0)", "jnp.where(tape >= 0, delta, 0)"),
     ("leaky ReLU: slope forgotten", ACT, "self.slope * delta), delta", "0 * delta), delta"),
     ("ELU: alpha forgotten", ACT, "self.alpha * jnp.exp", "jnp.exp"),
+    ("softsign: the square forgotten", ACT, "delta * jnp.square(1 - jnp.abs(tape))", "delta * (1 - jnp.abs(tape))"),
     ("SELU: scale forgotten", ACT, "self.scale * jnp.where(x > 0, 1, self.alpha", "jnp.where(x > 0, 1, self.alpha"),
     ("GELU: a factor of the inner derivative", ACT, "3 * 0.044715 * root", "2 * 0.044715 * root"),
     ("GELU, exact: density forgotten", ACT, "lax.erfc(-x * root) + x", "lax.erfc(-x * root) + 0 * x"),
@@ -71,12 +138,21 @@ ERRORS = [
     ("dropout: keeps what it should leave out", DROP, "bernoulli(one, 1 - self.rate", "bernoulli(one, self.rate"),
     ("layer norm: gain forgotten backwards", NORM, "u = (delta * lax.broadcast(params[\"g\"], delta.shape[:-1]))", "u = delta"),
     ("layer norm: mean of u forgotten", NORM, "(u - jnp.mean(u, -1, keepdims=True) -", "(u -"),
-    ("layer norm: projection forgotten", NORM, "- wide * along) * scale", ") * scale"),
-    ("layer norm: gradient of the gain without x", NORM, "* normal.astype(wide), rows)", ", rows)"),
-    ("residual: the straight way forgotten", COMB, "return delta + branch, deltas", "return branch, deltas"),
+    ("layer norm: projection forgotten", NORM, "- centred * along) * scale", ") * scale"),
+    ("layer norm: gradient of the gain without x", NORM, "total(wide(deltas) * wide(normal), rows)", "total(wide(deltas), rows)"),
+    ("stack: examples not moved to the front", WALK, "jnp.moveaxis(a, len(stack.shape), 0)", "jnp.moveaxis(a, 0, 0)"),
+    ("stack: one block stands for all", WALK, "jnp.sum(a, range(a.ndim - len(shape)))", "a[(0,) * (a.ndim - len(shape))]"),
+    ("stack: clipped by layer as if it were one", PRIV, "sum(norms.size // max(m, 1) for norms", "sum(1 for norms"),
+    ("combinator of one pass: the first pass twice", WALK, "layer.contract(remember, *kept[2:])", "layer.contract(remember, *kept[:2])"),
+    ("a position of weight 0 replaced where others see it", ARG, "counts if by_position and", "counts if True and"),
+    ("mean: an example's weight counted once for all its positions", RED, "* math.prod(shape[weights.ndim :])", "* 1"),
+    ("as_dense: the constant forgotten", CONTR, "any(form[2:])", "False"),
+    ("wrapper: by_position kept to itself", "layers/base.py", 'return getattr(self.layer, "by_position", False)', "return False"),
+    ("context: the key lost on the way", "_core/keys.py", "key._replace(key=child_key(key.key, number))", "key"),
+    ("residual: the straight way forgotten", COMB, "return delta + branch, results", "return branch, results"),
     ("residual: added twice", COMB, "return x + y, tape", "return 2 * x + y, tape"),
-    ("chain: every layer draws with one key", COMB, "layer.forward(own, x, child_key(key, i))", "layer.forward(own, x, key)"),
-    ("chain: deltas left in reverse", COMB, "return delta, tuple(reversed(deltas))", "return delta, tuple(deltas)"),
+    ("chain: every layer draws with one key", COMB, "forward(layer, weights, x, child_key(context, i))", "forward(layer, weights, x, context)"),
+    ("chain: deltas left in reverse", COMB, "return delta, tuple(reversed(results))", "return delta, tuple(results)"),
     ("squared error: sign, as in the sources", LOSS, "return (a - y).astype", "return (y - a).astype"),
     ("absolute error: size instead of sign", LOSS, "jnp.sign(a - y)", "(a - y)"),
     ("Huber: clipped at 1", LOSS, "jnp.clip(a - y, -self.threshold, self.threshold)", "jnp.clip(a - y, -1, 1)"),
@@ -90,19 +166,19 @@ ERRORS = [
     ("L1: the weight instead of its sign", PEN, "jnp.sign(w)", "w"),
     ("elastic net: second strength taken for the first", PEN, "L2(self.l2, self.on).gradient", "L2(self.l1, self.on).gradient"),
     ("penalty on biases", PEN, "path and getattr(path[-1], \"key\", None) in penalty.on", "path"),
-    ("penalty's gradient divided", BACK, "g + extra.astype(g.dtype)", "g + extra.astype(g.dtype) / len(costs)"),
+    ("penalty's gradient divided", RED, "g + extra.astype(g.dtype)", "g + extra.astype(g.dtype) / 2"),
     ("penalty's cost forgotten", RED, "value + penalty.value(params)", "value + 0 * penalty.value(params)"),
-    ("mean without 1/m", RED, "return 1 / max(len(costs), 1)", "return 1.0"),
-    ("mean over positions too", RED, "return 1 / max(len(costs), 1)", "return 1 / max(costs.size, 1)"),
-    ("weights not normalised", RED, "weights.astype(accumulation_type(costs.dtype)) * factor", "weights.astype(costs.dtype)"),
-    ("weights divided by their number", RED, "mass = jnp.where(jnp.isfinite(mass), mass, jnp.nan)", "mass = jnp.asarray(float(len(weights)), mass.dtype)"),
-    ("deltas of backprop scaled by the batch", BACK, "shares = shares_of(costs, batch.weights, \"sum\")", "shares = shares_of(costs, batch.weights, \"mean\")"),
-    ("costs of backprop without weights", BACK, "total(weighted(costs, shares), tuple", "total(costs, tuple"),
-    ("gradient from the deltas' own layer above", BACK, "leaf.gradient(kept, seen), tape, deltas)", "leaf.gradient(kept, 2 * seen), tape, deltas)"),
+    ("mean without 1/m", RED, "return whole / mass if mass else", "return whole if mass else"),
+    ("mean over examples only", RED, "return float(math.prod(shape))", "return float(shape[0])"),
+    ("weights not normalised", RED, "jnp.where(mass == 0, 1, mass))", "1)"),
+    ("weights divided by their number", RED, "whole = jnp.sum(weights.astype(accumulation_type(dtype)))", "whole = jnp.asarray(float(weights.size), accumulation_type(dtype))"),
+    ("deltas of backprop scaled by the batch", BACK, "wide = weights_of(run.costs, run.batch.weights)", 'wide = shares_of(run.costs, run.batch.weights, "mean")'),
+    ("costs of backprop without weights", BACK, "total(weighted(run.costs, wide), tuple", "total(run.costs, tuple"),
+    ("gradient from the deltas' own layer above", WALK, "return leaf.gradient(tape, deltas)", "return leaf.gradient(tape, jax.tree.map(lambda d: 2 * d, deltas))"),
     ("0·∞ in the targets of a masked row", ARG, "    y = replaced(y,", "    replaced(y,"),
     ("0·∞ in the inputs of a masked row", ARG, "    x = replaced(x, counts", "    replaced(x, counts"),
-    ("0·∞ at a masked position", ARG, "x = replaced(x, counts if x", "x = replaced(x, example if x"),
-    ("0·∞ when all is masked", ARG, "jnp.where(flat.any(), rows[jnp.argmax(flat)]", "jnp.where(True, rows[jnp.argmax(flat)]"),
+    ("0·∞ at a masked position", ARG, "x = replaced(x, counts if by_position and", "x = replaced(x, example if by_position and"),
+    ("0·∞ when all is masked", RED, "jnp.where(flat.any(), rows[jnp.argmax(flat)]", "jnp.where(True, rows[jnp.argmax(flat)]"),
     ("sums of products held in bfloat16", PREC, "jnp.float64 if dtype == jnp.float64 else jnp.float32", "dtype"),
     ("curvature, cross-entropy: a column without its root of p", LOSS, "jnp.moveaxis(root, -1, 0)", "jnp.moveaxis(root * root, -1, 0)"),
     ("curvature, cross-entropy: only the diagonal", LOSS, "(_unit_columns(p) - p[None])", "_unit_columns(p)"),
@@ -114,10 +190,10 @@ ERRORS = [
     ("curvature: positions that meet pushed back together", COLS, "passes = 1 if by_position or kind", "passes = 1 if True or kind"),
     ("curvature: positions taken for examples where they meet", COLS, "by_position = getattr(net, \"by_position\", False)", "by_position = True"),
     ("curvature: empirical squares of positions apart", COLS, "if by_position and kind != \"empirical\" else 0", "if by_position else 0"),
-    ("curvature: tape not squared", CURV, "jnp.square(wide(t)), tape), squares)", "wide(t), tape), squares)"),
+    ("curvature: tape not squared", PRODUCTS, "sum_of_outer_products(jnp.square(rows(form.inputs)), squares)", "sum_of_outer_products(rows(form.inputs), squares)"),
     ("curvature: a sum instead of a mean", CURV, "s / max(pushed.m, 1)", "s / 1"),
-    ("curvature: A without its 1 for the bias", CURV, "jnp.ones((len(rows), 1), x.dtype)", "jnp.zeros((len(rows), 1), x.dtype)"),
-    ("curvature: G a mean over positions", CURV, "symmetric_product(deltas.reshape(-1, leaf.n_out)) / m", "symmetric_product(deltas.reshape(-1, leaf.n_out)) / (deltas.size / leaf.n_out)"),
+    ("curvature: A without its 1 for the bias", PRODUCTS, "jnp.ones((len(values), 1), values.dtype)", "jnp.zeros((len(values), 1), values.dtype)"),
+    ("curvature: G a mean over positions", CURV, "symmetric_product(rows(form.signals)) / m", "symmetric_product(rows(form.signals)) / len(rows(form.signals))"),
     ("K-FAC: damping without pi", KFAC, "KroneckerPair(_inverse_of(factor.a, pi * root)", "KroneckerPair(_inverse_of(factor.a, root)"),
     ("K-FAC: pi of traces, not of their means", KFAC, "(jnp.trace(side) / max(len(side), 1) for side in factor)", "(jnp.trace(side) for side in factor)"),
     ("K-FAC: an inverse by the wrong triangle", KFAC, "half.T @ half", "half @ half.T"),
@@ -126,33 +202,34 @@ ERRORS = [
     ("K-FAC: averages that never forget", KFAC, "jnp.maximum(1 - decay, 1 /", "jnp.maximum(0 * decay, 1 /"),
     ("K-FAC: one draw for all steps", KFAC, "jax.random.fold_in(jax.random.key(seed), step)", "jax.random.fold_in(jax.random.key(seed), 0 * step)"),
     ("K-FAC: bias not moved with the weights", KFAC, "\"b\": moved[-1]}", "\"b\": rows[-1]}"),
-    ("cost's own rule forgets what comes from above", "custom_vjp.py", "lambda g: g * jnp.asarray(scale, g.dtype)", "lambda g: g"),
+    ("cost's own rule forgets what comes from above", "interop.py", "lambda g: g * jnp.asarray(scale, g.dtype)", "lambda g: g"),
     ("what fills up the last batch counts", UPDATE, "return counted.astype(", "return jnp.ones_like(counted).astype("),
     ("what fills up a weighted batch counts", UPDATE, "weights * counted.astype", "weights * (counted | True).astype"),
-    ("parts of a batch divided once more", UPDATE, "whole / jnp.where(mass == 0, 1, mass)", "whole / parts / jnp.where(mass == 0, 1, mass)"),
-    ("parts of a batch without the penalty's gradient", UPDATE, "g + more.astype(g.dtype)", "g + 0 * more.astype(g.dtype)"),
-    ("what is not trainable is moved by the optimiser", UPDATE, "params, _kept(task.trainable, updates)", "params, updates"),
+    ("parts of a batch divided once more", UPDATE, "weighting.safe_mean(s, mass)", "weighting.safe_mean(s / options.accumulate, mass)"),
+    ("parts of a batch without the penalty's gradient", UPDATE, "weighting.penalised(penalty, params, *", "weighting.penalised(None, params, *"),
+    ("parts of a batch divided by the number of examples", UPDATE, "weighting.mass(output.shape[:-1], ", "weighting.mass(output.shape[:1], "),
+    ("what is not trainable is moved by the optimiser", UPDATE, "params, kept(options.trainable, updates)", "params, updates"),
     ("an example draws by its place in the batch", UPDATE, "draw_key))(batch.rows)", "draw_key))(jnp.arange(len(batch.rows)))"),
-    ("an epoch's cost the mean of its batches'", EPOCH, "(values * masses).sum() / jnp.where(whole == 0, 1, whole)", "values.mean()"),
+    ("an epoch's cost the mean of its batches'", EPOCH, "safe_mean((values * masses).sum(), masses.sum())", "values.mean()"),
     ("the key not advanced", EPOCH, "order.next_key), {", "state.key), {"),
-    ("one draw of dropout for all epochs", ORDERS, "m, method), draw_key", "m, method), jax.random.key(0)"),
+    ("one draw of dropout for all epochs", ORDERS, "m, options), draw_key", "m, options), jax.random.key(0)"),
     ("the same order in every epoch", ORDERS, "[permutation(key, m)", "[permutation(jax.random.key(0), m)"),
     ("a row drawn twice", ORDERS, "& jnp.uint32(2**bits - 1)", "& jnp.uint32(2**bits - 2)"),
     ("epochs counted as steps", EPOCH, "state.step + len(values)", "state.step + 1"),
-    ("the state that is not finite given back", EPOCH, "jnp.where(good, a, b), now, before", "jnp.where(good, a, a), now, before"),
-    ("the step before the bad one named", EPOCH, "at step {first + 1} of", "at step {first} of"),
-    ("gradient and parameter mixed up in the message", EPOCH, "\"the cost\", *(f\"the gradient of {n}\" for n in names), *(f\"the new value of {n}\"", "\"the cost\", *(f\"the new value of {n}\" for n in names), *(f\"the gradient of {n}\""),
-    ("early stopping gives back the last", LOOP, "end.state._replace(params=end.best)", "end.state"),
-    ("early stopping: the sign of the minimum change", LOOP, "now.best_value - stopping.min_change", "now.best_value + stopping.min_change"),
+    ("the state that is not finite given back", REPLAY, "jnp.where(good, a, b), then, before", "jnp.where(good, a, a), then, before"),
+    ("the step before the bad one named", REPLAY, "at step {first + 1} of", "at step {first} of"),
+    ("gradient and parameter mixed up in the message", REPLAY, "\"the cost\", *(f\"the gradient of {n}\" for n in names), *(f\"the new value of {n}\"", "\"the cost\", *(f\"the new value of {n}\" for n in names), *(f\"the gradient of {n}\""),
+    ("early stopping gives back the last", LOOP, "jnp.where(there.reshape(", "jnp.where(0 * there.reshape("),
+    ("early stopping: the sign of the minimum change", LOOP, "then.best_value - stopping.min_change", "then.best_value + stopping.min_change"),
     ("early stopping: smaller taken for better", LOOP, "sign = -1 if", "sign = 1 if"),
     ("early stopping: an epoch late", LOOP, "waited >= stopping.patience", "waited > stopping.patience"),
     ("an epoch that was not finite recorded", LOOP, "return jax.tree.map(partial(jnp.where, finite), then, failed)", "return then"),
-    ("validation cost of the training data", LOOP, "x, y, _ = job.validation", "x, y, _ = job.data"),
-    ("validation cost with the penalty", LOOP, "cost(job.net, job.task.loss, params, x, y)", "cost(job.net, job.task.loss, params, x, y, penalty=job.task.penalty)"),
-    ("metrics without weights", LOOP, "m.value(output, job.data.y, job.data.weights)", "m.value(output, job.data.y, None)"),
-    ("R²: the mean of y forgotten", METRIC, "centred = y - (share * y)", "centred = y - 0 * (share * y)"),
-    ("F1: only what was read", METRIC, "share * (read + true)", "share * (read + read)"),
-    ("classes balanced by their square", "train/class_weights.py", "classes.size / (len(counts) * counts)", "classes.size / (len(counts) * counts**2)"),
+    ("validation cost of the training data", ROWS, "x, y, _ = job.validation", "x, y, _ = job.data"),
+    ("validation cost with the penalty", ROWS, "cost(net, loss, params, x, y)", "cost(net, loss, params, x, y, penalty=job.options.penalty)"),
+    ("metrics without weights", ROWS, "m.value(output, data.y, data.weights)", "m.value(output, data.y, None)"),
+    ("R²: the mean of y forgotten", METRIC, "(y - jnp.expand_dims(mean, rows)) ** 2", "y**2"),
+    ("F1: only what was read", METRIC, "_sums(read + true, weights)", "_sums(read + read, weights)"),
+    ("classes balanced by their square", "train/balance.py", "classes.size / (len(counts) * counts)", "classes.size / (len(counts) * counts**2)"),
     ("the compute type ignored", CAST, "return Cast(net, name)", "return net"),
     ("lanes: a penalty that is not swept", MANY, "lane.get(\"penalty\", penalty) for lane", "lanes[0].get(\"penalty\", penalty) for lane"),
     ("lanes: a rate that is not swept", MANY, "[lane[name] for lane in lanes] for name", "[lanes[0][name] for lane in lanes] for name"),
@@ -161,47 +238,47 @@ ERRORS = [
     ("lanes: the worst is the best", LANES, "np.nanargmax(values) if", "np.nanargmin(values) if"),
     ("lanes: the value of the last epoch", LANES, "self.history.best_epoch, self.history.best_epoch, self.history.epochs)", "self.history.best_epoch, self.history.epochs, self.history.epochs)"),
     ("pieces in reverse", STREAM, "range(0, len(rows), steps))", "range(0, len(rows), steps)[::-1])"),
-    ("a piece's rows by their place", STREAM, "np.asarray(part[own])", "np.asarray(part[own * 0 + np.arange(own.size).reshape(own.shape)])"),
-    ("the targets whole on the device", STREAM, "if job.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
+    ("a piece's rows by their place", STREAM, "np.asarray(part[chosen])", "np.asarray(part[np.arange(chosen.size).reshape(chosen.shape)])"),
+    ("the targets whole on the device", STREAM, "if options.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
     ("checkpoint: a save that failed tried again at once", SAVE, " or epoch == self.failed", ""),
     ("fit: Ctrl-C lost with its exception", "train/progress.py", " and not pressed.is_set():", ":"),
     ("fit: listens to Ctrl-C ever after", "train/progress.py", "        signal.signal(signal.SIGINT, handler)", "        pass"),
-    ("checkpoint: the key is not restored", SAVE, "return jax.random.wrap_key_data(", "return leaf  # "),
-    ("checkpoint: the columns are not restored", SAVE, "return leaf.at[..., : saved.shape[-1]].set(saved)", "return leaf"),
-    ("checkpoint: the checksum is not compared", SAVE, "if _checksum(leaves, about) != checksum", "if False"),
-    ("checkpoint: a checksum of names alone", SAVE, "found.update(np.ascontiguousarray(leaves[name]).tobytes())", "pass"),
+    ("checkpoint: the key is not restored", SAVED, "return jax.random.wrap_key_data(", "return leaf  # "),
+    ("checkpoint: the columns are not restored", SAVED, "return leaf.at[..., : saved.shape[-1]].set(saved)", "return leaf"),
+    ("checkpoint: the checksum is not compared", SAVE, "if _checksum(arrays, about) != sha256", "if False"),
+    ("checkpoint: a checksum of names alone", FILES, "digest.update(np.ascontiguousarray(array).tobytes())", "pass"),
     ("checkpoint: the best is not kept", SAVE, "if old != best:", "if True:"),
     ("checkpoint: the worst is kept", SAVE, "column, -1.0 if larger_is_better", "column, 1.0 if larger_is_better"),
     ("checkpoint: the oldest is taken", SAVE, "sorted(_epochs(self.folder), reverse=True)", "sorted(_epochs(self.folder))"),
     ("checkpoint: another training is taken up", SAVE, "        if different:", "        if False:"),
-    ("checkpoint: a column's value of the epoch before", SAVE, "[:, reached(now) - 1]", "[:, reached(now) - 2]"),
-    ("model file: the checksum is not compared", FILE, "if about.get(\"sha256\") != _checksum(arrays, about.get(\"net\", \"\"))", "if False"),
-    ("model file: written in its place", FILE, "open(beside, \"xb\")", "open(path, \"wb\")"),
-    ("per example: bias with positions as a sum of squares", DENSE, "(_products(x, x, 1) + one) * _products(delta, delta, 1)", "_products(x, x, 1) * _products(delta, delta, 1) + one * jnp.eye(positions) * _products(delta, delta, 1)"),
-    ("per example: bias left out of the norm", DENSE, "total(x * x, (2,)) + one, total", "total(x * x, (2,)) + 0 * one, total"),
-    ("per example: bias left out of inner products", DENSE, "x2, 0) + float(self.bias)", "x2, 0)"),
-    ("per example: a norm where its square belongs", DENSE, "return (x_squares * delta_squares)[:, 0]", "return jnp.sqrt(x_squares * delta_squares)[:, 0]"),
-    ("per example: what cancels between positions is not rounded up", DENSE, "rounding = 8 *", "rounding = 0 *"),
+    ("checkpoint: a column's value of the epoch before", SAVE, "[:, reached(progress) - 1]", "[:, reached(progress) - 2]"),
+    ("model file: the checksum is not compared", FILE, "if about.get(\"sha256\") != checksum(arrays, about.get(\"net\", \"\"))", "if False"),
+    ("model file: written in its place", FILES, "open(beside, \"xb\")", "open(path, \"wb\")"),
+    ("per example: bias with positions as a sum of squares", PRODUCTS, "(_products(x, x, 1) + one) * _products(delta, delta, 1)", "_products(x, x, 1) * _products(delta, delta, 1) + one * jnp.eye(positions) * _products(delta, delta, 1)"),
+    ("per example: bias left out of the norm", PRODUCTS, "total(x * x, (2,)) + one, total", "total(x * x, (2,)) + 0 * one, total"),
+    ("per example: bias left out of inner products", PRODUCTS, "x2, 0) + float(form.constant)", "x2, 0)"),
+    ("per example: a norm where its square belongs", PRODUCTS, "return (x_squares * delta_squares)[:, 0]", "return jnp.sqrt(x_squares * delta_squares)[:, 0]"),
+    ("per example: what cancels between positions is not rounded up", PRODUCTS, "rounding = 8 *", "rounding = 0 *"),
     ("per example: squares of the sums instead of sums of squares", CONTR, "_over_examples(jnp.ones(len(g)), jnp.square(wide(g)))", "jnp.square(_over_examples(jnp.ones(len(g)), wide(g)))"),
-    ("per example: the last block forgotten", CONTR, "found.reshape(-1, *found.shape[2:]), f(last)]", "found.reshape(-1, *found.shape[2:]), 0 * f(last)]"),
+    ("per example: the last block forgotten", CONTR, "results.reshape(-1, *results.shape[2:]), f(last)]", "results.reshape(-1, *results.shape[2:]), 0 * f(last)]"),
     ("per example: the last block forgotten in a sum", CONTR, "start = squares(last)", "start = jax.tree.map(jnp.zeros_like, squares(last))"),
-    ("per example: 1/m inside a norm", PER, "return each if per_layer else whole(each, (m,), bp)", "return jax.tree.map(lambda n: n / m**2, each if per_layer else whole(each, (m,), bp))"),
+    ("per example: 1/m inside a norm", PER, "return square_norms_of(net, bp)", "return square_norms_of(net, bp) / m**2"),
     ("per example: mean forgotten in the variance", NOISE, "s / m - g * g", "s / m"),
     ("per example: sample variance", NOISE, "jnp.maximum(s / m - g * g, 0)", "jnp.maximum(s / m - g * g, 0) * m / (m - 1)"),
-    ("per example: Gram matrix of the first batch twice", CONTR, "*one_of_pairs(0, tape, deltas), *one_of_pairs(1, tape, deltas))", "*one_of_pairs(0, tape, deltas), *one_of_pairs(0, tape, deltas))"),
-    ("per example: Gram matrix not mirrored", PREC, "edges[i + 1] - edges[j]].T for j", "edges[i + 1] - edges[j]].T * 0 for j"),
-    ("per example: a strip of the Gram matrix in another's place", PREC, "[*left, strips[i]]", "[*left[::-1], strips[i]]"),
+    ("per example: Gram matrix of the first batch twice", PER, "contractions.inner, bp.tape, bp.deltas, other.tape, other.deltas)", "contractions.inner, bp.tape, bp.deltas, bp.tape, bp.deltas)"),
+    ("per example: Gram matrix not mirrored", WORK, "edges[i + 1] - edges[j]].T for j", "edges[i + 1] - edges[j]].T * 0 for j"),
+    ("per example: a strip of the Gram matrix in another's place", WORK, "[*left, strips[i]]", "[*left[::-1], strips[i]]"),
     ("per example: weights on tape and deltas", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "weighted(a, weights) if _floating(a) else a, tape)"),
     ("0·∞ in the tape of an example of weight 0", CONTR, "replaced(a, counts) if _floating(a) else a, tape)", "a, tape)"),
     ("0·∞ in the deltas of an example of weight 0", CONTR, "weighted(a, weights) if _floating(a)", "jax.vmap(jnp.multiply)(a, weights) if _floating(a)"),
     ("0·∞ in the gradients of an example of weight 0", CONTR, "lax.cond(counts.all(),", "lax.cond(counts.any(),"),
     ("per example: gradients formed at once, all of weight 1", CONTR, "_over_examples(weights, g), each)", "_over_examples(jnp.ones_like(weights), g), each)"),
-    ("few outputs: the last row forgotten", PREC, "sum_of_products(delta, x, (0,), (0,)), ((0, 1)", "sum_of_products(delta[:-1], x[:-1], (0,), (0,)), ((0, 1)"),
-    ("few outputs: the wrong row cut off", PREC, ".T[:, :k]", ".T[:, 1:]"),
+    ("few outputs: the last row forgotten", WORK, "sum_of_products(delta, x, (0,), (0,)), ((0, 1)", "sum_of_products(delta[:-1], x[:-1], (0,), (0,)), ((0, 1)"),
+    ("few outputs: the wrong row cut off", WORK, ".T[:, :k]", ".T[:, 1:]"),
     ("private: clip of a zero gradient", PRIV, "jnp.sqrt(jnp.where(longer, squares, 1)), 1)", "jnp.sqrt(squares), bound / jnp.sqrt(squares))"),
     ("private: clipped to the squared norm", PRIV, "bound / jnp.sqrt(", "bound / jnp.abs("),
-    ("private: short gradients made longer", PRIV, "longer = squares > bound * bound", "longer = squares > 0"),
-    ("private: an example that is not finite is kept", PRIV, "jnp.where(counts, _factor(own, bound), 0)", "_factor(own, bound)"),
+    ("private: short gradients made longer", PRIV, "longer = ~(squares <= bound * bound)", "longer = squares > 0"),
+    ("private: an example that is not finite is kept", PRIV, "jnp.where(counts, _factor(lengths, bound), 0)", "_factor(lengths, bound)"),
     ("private: a cost that is not finite is kept", PRIV, "& jnp.isfinite(bp.costs)", ""),
     ("private: every layer clipped at the whole norm", PRIV, "(np.sqrt(layers).item() if per_layer else 1)", "1"),
     ("private: noise after the mean", PRIV, "return (g + noise) / size", "return g / size + noise"),
@@ -210,38 +287,38 @@ ERRORS = [
     ("private: divided by the batch's own size", PRIV, "/ size", "/ len(bp.costs)"),
     ("private training: noise with the key of an example", UPDATE, "jnp.uint32(2**31) + batch.step.astype(jnp.uint32)", "batch.step.astype(jnp.uint32)"),
     ("private training: one noise for all steps of an epoch", UPDATE, "jnp.uint32(2**31) + batch.step.astype(jnp.uint32)", "jnp.uint32(2**31)"),
-    ("private training: parts that do not add up", UPDATE, "jax.tree.map(jnp.add, held, clipped(*part))", "clipped(*part)"),
-    ("private training: divided by the room of a batch", UPDATE, "privacy.noise_multiplier, method.batch_size", "privacy.noise_multiplier, len(x)"),
-    ("private training: no noise", UPDATE, "privacy.noise_multiplier, method.batch_size", "0.0, method.batch_size"),
-    ("private training: per_layer ignored", UPDATE, "privacy.max_norm, privacy.per_layer)", "privacy.max_norm, False)"),
-    ("private training: the penalty's cost forgotten", UPDATE, "value = value + penalty.value(params)", "value = value + 0 * penalty.value(params)"),
-    ("private training: the same rows in every batch", ORDERS, "jax.random.split(key, -(-m // method.batch_size)))", "jnp.stack([key] * -(-m // method.batch_size)))"),
-    ("private training: drawn with half the probability", ORDERS, "2**32 * method.batch_size // m", "2**31 * method.batch_size // m"),
-    ("private training: drawn more often than the account says", ORDERS, "2**32 * method.batch_size // m - 1", "-(-(2**32) * method.batch_size // m) - 1"),
+    ("private training: parts that do not add up", UPDATE, "whole + more.astype(whole.dtype), sums, summed(part)", "more.astype(whole.dtype), sums, summed(part)"),
+    ("private training: divided by the room of a batch", UPDATE, "privacy.noise_multiplier, options.batch_size", "privacy.noise_multiplier, len(inputs.x)"),
+    ("private training: no noise", UPDATE, "privacy.noise_multiplier, options.batch_size", "0.0, options.batch_size"),
+    ("private training: per_layer ignored", UPDATE, "privacy.max_norm, privacy.per_layer,", "privacy.max_norm, False,"),
+    ("private training: the penalty's cost forgotten", UPDATE, "return weighting.penalised(options.penalty, params, weighting.safe_mean(cost, mass), grads)", "return weighting.safe_mean(cost, mass), weighting.penalised(options.penalty, params, cost, grads)[1]"),
+    ("private training: the same rows in every batch", ORDERS, "jax.random.split(key, -(-m // options.batch_size)))", "jnp.stack([key] * -(-m // options.batch_size)))"),
+    ("private training: drawn with half the probability", ORDERS, "2**32 * options.batch_size // m", "2**31 * options.batch_size // m"),
+    ("private training: drawn more often than the account says", ORDERS, "2**32 * options.batch_size // m - 1", "-(-(2**32) * options.batch_size // m) - 1"),
     ("private training: what fills up a batch counts", ORDERS, "jnp.arange(room) < chosen.sum()", "jnp.arange(room) <= chosen.sum()"),
     ("private training: room by the normal tail", OWN, "log / 3 + math.sqrt(log * log / 9 + 2 * batch_size * log)", "math.sqrt(2 * batch_size * log)"),
     ("private training: ε without what overflow costs", OWN, "get_epsilon((1 - OVERFLOW_SHARE) * privacy.delta)", "get_epsilon(privacy.delta)"),
     ("private training: ε without the last step", OWN, "account.compose(step, -(-examples // batch_size))", "account.compose(step, examples // batch_size)"),
     ("private training: ε of one example in a batch", OWN, "batch_size / examples, dp", "1 / examples, dp"),
     ("private training: the noise for one step an epoch", OWN, "epochs * -(-examples // batch_size)", "epochs"),
-    ("private training: stopped by the training data", FIT, "not stopping.monitor.startswith(\"validation_\")", "False"),
-    ("private training: a layer that mixes examples passes", FIT, "arguments.refuse_mixing(job.net)", "job.net"),
-    ("private training: a piece's steps counted from 0", STREAM, "np.arange(start, start + len(own))", "np.arange(len(own))"),
+    ("private training: stopped by the training data", REFUSED, "not stopping.monitor.startswith(\"validation_\")", "False"),
+    ("private training: a layer that mixes examples passes", REFUSED, "arguments.refuse_mixing(options.net)", "options.net"),
+    ("private training: a piece's steps counted from 0", STREAM, "np.arange(start, start + len(chosen))", "np.arange(len(chosen))"),
     ("telemetry: dead at one example", FLOW, "jnp.all(jnp.abs(slope) < HARDLY, rows)", "jnp.any(jnp.abs(slope) < HARDLY, rows)"),
     ("telemetry: flat by the slope alone", FLOW, "slope < FLAT * steepest", "slope < FLAT"),
-    ("telemetry: gradient of the sum", FLOW, "lambda g: g / m, gradient", "lambda g: g, gradient"),
-    ("telemetry: the last activation counts", FLOW, "not in followed:", "not in ():"),
+    ("telemetry: gradient of the sum", FLOW, "lambda g: g / m, sums", "lambda g: g, sums"),
+    ("telemetry: the last activation counts", FLOW, "elif sizes and not followed:", "elif sizes:"),
     ("telemetry: mean of squares without the root", FLOW, "return jnp.sqrt(jnp.sum(jnp.stack(", "return (jnp.sum(jnp.stack("),
     ("telemetry: a mean over what fills up", FLOW, "count = count * counted.mean(", "count = count * jnp.ones_like(counted).mean("),
     ("telemetry: what fills up is measured", FLOW, "jnp.where(_along(counted, leaf), leaf, 0)", "leaf"),
-    ("telemetry: update to weight upside down", LOOK, "rms(own_moved) / rms(own)", "rms(own) / rms(own_moved)"),
+    ("telemetry: update to weight upside down", LOOK, "rms(update) / rms(weights)", "rms(weights) / rms(update)"),
     ("telemetry: norms of what fills up", LOOK, "jnp.where(batch.counted, norms, jnp.nan)", "norms"),
     ("telemetry: noise scale of what fills up", LOOK, "jnp.maximum(batch.counted.sum(dtype=norms.dtype), 1)", "number"),
-    ("telemetry: the optimiser's gradient for the examples'", LOOK, "if task.penalty is None and task.trainable is None and method.privacy is None", "if True"),
-    ("telemetry: looked at after the update", LOOK, "before, batch.data.x", "then, batch.data.x"),
+    ("telemetry: the optimiser's gradient for the examples'", LOOK, "if options.penalty is None and options.trainable is None and options.privacy is None", "if True"),
+    ("telemetry: looked at after the update", LOOK, "options.loss, before, x", "options.loss, then, x"),
     ("telemetry: squared norms", LOOK, "norms = jnp.sqrt(", "norms = ("),
     ("telemetry: updates between two looks forgotten", EPOCH, "then, costs = jax.lax.scan(counted, then, rest)", "_, costs = jax.lax.scan(counted, then, rest)"),
-    ("telemetry: steps counted in looks", LOOP, "* steps, first)", "* looks(job, method), first)"),
+    ("telemetry: steps counted in looks", LOOP, "* steps, first)", "* looks(job), first)"),
     ("telemetry: every epoch at the place of the first", LOOP, "(epoch * len(new),)", "(0 * epoch,)"),
     ("telemetry: one look an epoch given back", "train/history.py", "int(self.epochs) * self.looks", "int(self.epochs)"),
     ("telemetry: pieces cut between two looks", STREAM, "steps = -(-steps // max(every, 1)) * max(every, 1)", "pass"),
@@ -249,22 +326,22 @@ ERRORS = [
     ("learning rule: one feedback for all seeds", FEED, "jax.random.key(self.seed)", "jax.random.key(0)"),
     ("learning rule: signs without their size", FEED, "jnp.sign(w) * jnp.mean(jnp.abs(w))", "jnp.sign(w)"),
     ("learning rule: signs of gains", FEED, "if w.ndim > 1 else w", "if True else w"),
-    ("learning rule: cosine by one norm twice", PER, "(products(0, 0), products(1, 1))", "(products(0, 0), products(0, 0))"),
+    ("learning rule: cosine by one norm twice", PER, "(products(bp, bp), products(other, other))", "(products(bp, bp), products(bp, bp))"),
     ("learning rule: cosine of a zero gradient", PER, "jnp.where(squares > 0, cosines * lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)", "cosines * lax.rsqrt(squares)"),
     ("learning rule: cosine with itself", CONTR, "(tape, deltas, tape2, deltas2), count)", "(tape, deltas, tape, deltas), count)"),
-    ("asking optimiser: a Backprop without weights", UPDATE, "own = {\"weights\": options[\"weights\"],", "own = {\"weights\": None,"),
-    ("asking optimiser: a Backprop without dropout", UPDATE, "\"key\": options[\"key\"]}", "\"key\": None}"),
-    ("asking optimiser: a Backprop for all", UPDATE, "return extra  # nobody", "pass  # nobody"),
-    ("asking optimiser: a Backprop for who refuses it", UPDATE, "return extra  # optax", "pass  # optax"),
+    ("asking optimiser: a Backprop without weights", UPDATE, "= backprop(net, loss, params, x, y, weights=weights, key=keys)\n    return", "= backprop(net, loss, params, x, y, key=keys)\n    return"),
+    ("asking optimiser: a Backprop without dropout", UPDATE, "= backprop(net, loss, params, x, y, weights=weights, key=keys)\n    return", "= backprop(net, loss, params, x, y, weights=weights)\n    return"),
+    ("asking optimiser: a Backprop for all", UPDATE, "if needs_backprop(opt_state):", "if True:"),
+    ("asking optimiser: one inside another is not seen", UPDATE, "jax.tree.leaves(opt_state, is_leaf=asks)", "[opt_state]"),
     ("pictures: a surface over the weights the other way round", SURF, "zip(entries, pair)", "zip(entries, pair[::-1])"),
     ("pictures: a surface by rows of the first weight", SURF, ".reshape(points, points)", ".reshape(points, points).T"),
     ("pictures: a surface without the penalty", SURF, "penalty=penalty, reduction=reduction)", "reduction=reduction)"),
     ("pictures: a surface of the sum", SURF, "penalty=penalty, reduction=reduction)", "penalty=penalty, reduction='sum')"),
     ("pictures: a surface without weights of the examples", SURF, "weights=batch.weights, penalty", "weights=None, penalty"),
-    ("pictures: layers that do not learn are counted", SURF, "if jax.tree.leaves(arguments.params_struct(leaf))]", "]"),
+    ("pictures: layers that do not learn are counted", SURF, "for _, layer, shapes in leaves if shapes]", "for _, layer, shapes in leaves]"),
     ("pictures: the leaf of another layer", SURF, 'f"layer {layer}, ', 'f"layer {len(layers) + 1 - layer}, '),
     ("pictures: a path without its first state", SURF, "for params in path])", "for params in path[1:] + path[:1]])"),
-    ("pictures: a path that is lost sets the span", SURF, "seen = seen[np.isfinite(seen).all(1)]", "pass"),
+    ("pictures: a path that is lost sets the span", SURF, "states = states[np.isfinite(states).all(1)]", "pass"),
     ("pictures: a span as wide as the path", SURF, "half = 0.7 *", "half = 0.5 *"),
     ("pictures: infinite costs are coloured", SURF, "np.where(np.isfinite(costs), costs, np.nan)", "np.nan_to_num(costs)"),
     ("pictures: a logarithm of 0", SURF, "lowest > 0 and highest", "highest"),
@@ -275,17 +352,17 @@ ERRORS = [
     ("pictures: weights of a row instead of a column", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights.ravel()[unit :][: rows * columns].reshape(rows, columns)"),
     ("pictures: an image transposed", IMAGES, "weights[:, unit].reshape(rows, columns)", "weights[:, unit].reshape(columns, rows).T"),
     ("pictures: colours not around 0", IMAGES, "vmin=-limit", "vmin=0"),
-    ("pictures: the second layer's weights", IMAGES, "next(found, (\"\", None))", "[*found][-1]"),
+    ("pictures: the second layer's weights", IMAGES, "next(matrices, (\"\", None))", "[*matrices][-1]"),
     ("pictures: regions upside down", AREAS, 'origin="lower"', 'origin="upper"'),
     ("pictures: regions moved by half a field", AREAS, "(u[0] - du, u[-1] + du, v[0] - dv, v[-1] + dv)", "(u[0], u[-1], v[0], v[-1])"),
-    ("pictures: regions of the smallest output", AREAS, "found.argmax(-1)", "found.argmin(-1)"),
-    ("pictures: regions at another threshold", AREAS, "found[:, 0] > threshold", "found[:, 0] > 0"),
-    ("pictures: a region where the output is NaN", AREAS, "np.isnan(found).any(-1)", "False & np.isnan(found).any(-1)"),
+    ("pictures: regions of the smallest output", AREAS, "outputs.argmax(-1)", "outputs.argmin(-1)"),
+    ("pictures: regions at another threshold", AREAS, "outputs[:, 0] > threshold", "outputs[:, 0] > 0"),
+    ("pictures: a region where the output is NaN", AREAS, "np.isnan(outputs).any(-1)", "False & np.isnan(outputs).any(-1)"),
     ("pictures: examples under another class", AREAS, "x[true == number]", "x[true == count - 1 - number]"),
-    ("pictures: confusion transposed", TABLE, "np.add.at(counts, (true, read), 1)", "np.add.at(counts, (read, true), 1)"),
-    ("pictures: confusion that counts once", TABLE, "np.add.at(counts, (true, read), 1)", "counts[true, read] = 1"),
+    ("pictures: confusion transposed", TABLE, "np.add.at(counts, (true, classes), 1)", "np.add.at(counts, (classes, true), 1)"),
+    ("pictures: confusion that counts once", TABLE, "np.add.at(counts, (true, classes), 1)", "counts[true, classes] = 1"),
     ("pictures: confusion by columns", TABLE, "counts.sum(1, keepdims=True)", "counts.sum(0, keepdims=True)"),
-    ("pictures: one logit against another threshold", GRID, "found[..., 0] > threshold", "found[..., 0] > 0"),
+    ("pictures: one logit against another threshold", GRID, "values[..., 0] > threshold", "values[..., 0] > 0"),
     ("pictures: a class that no output stands for", GRID, "if outputs is not None and least > outputs", "if False"),
     ("pictures: squared norms", NORMS, "np.sqrt(np.asarray(", "np.abs(np.asarray("),
     ("pictures: the share that is shorter", NORMS, "np.mean(norms > max_norm)", "np.mean(norms < max_norm)"),
@@ -293,8 +370,10 @@ ERRORS = [
     ("pictures: dollars begin mathematics", DRAW, 'replace("$", r"\\$")', 'replace("$", "$")'),
     ("pictures: names of a legend in another order", DRAW, "zip(box.get_texts(), names)", "zip(box.get_texts(), names[::-1])"),
     ("pictures: a figure that pyplot knows", DRAW, "return Figure(layout=\"constrained\").subplots()", "from matplotlib import pyplot; return pyplot.subplots()[1]"),
+    ("formula of an activation: another slope", ACT, '"a (1 - a)"', '"a (1 + a)"'),
+    ("formula of a loss: sign", LOSS, '"½ (a - y)²", "a - y"', '"½ (a - y)²", "y - a"'),
     ("pictures: a layer beyond the last", PLACE, "1 <= layer <= len(layers)", "True"),
-    ("pictures: an input beyond the last", PLACE, "0 <= source < own.n_in", "True"),
+    ("pictures: an input beyond the last", PLACE, "0 <= source < weights.n_in", "True"),
     ("curves: training and validation in one colour", "train/history.py", 'COLOURS[name.startswith("validation_")]', "COLOURS[0]"),
     ("curves: metrics on the scale of the cost", "train/history.py", "(twin, DASHES", "(ax, DASHES"),
     ("curves: counted from 0", "train/history.py", "np.arange(1, int(self.epochs) + 1)", "np.arange(int(self.epochs))"),
@@ -302,7 +381,7 @@ ERRORS = [
     ("diagnosis: smoothing forgotten in chance level", GIVEN, "(1 - s) * mean + s / len(mean)", "mean"),
     ("diagnosis: chance level of logits as if of probabilities", GIVEN, "constants = [jnp.log(jnp.maximum((1 - s)", "constants = [(jnp.maximum((1 - s)"),
     ("diagnosis: chance level without the median", GIVEN, "[mean, jnp.median(rows, axis=0)]", "[mean]"),
-    ("diagnosis: gradient of the sum", GIVEN, "total(bp.costs) * factor, grads", "total(bp.costs), grads"),
+    ("diagnosis: gradient of the sum", GIVEN, "return safe_mean(total(bp.costs), whole), grads", "return total(bp.costs), grads"),
     ("diagnosis: layer 10 taken for the second", DIAGNOSE, "for i in range(1, 1 + len(flow))", "for i in sorted(range(1, 1 + len(flow)), key=str)"),
     ("diagnosis: what has weight 0 is looked at", DIAGNOSE, "x=given.x[rows]", "x=given.x[drawn]"),
     ("diagnosis: consequences named beside their cause", DIAGNOSE, "        if reasons:", "        if False:"),
@@ -310,40 +389,84 @@ ERRORS = [
     ("diagnosis: small inputs pass", SIGNS, "limit.INPUT_SMALLEST <= sizes[large] <=", "0 <= sizes[large] <="),
     ("diagnosis: inputs of other sizes pass", SIGNS, "ratio <= limit.INPUT_RATIO", "ratio > 0"),
     ("diagnosis: only neighbouring units compared", SIGNS, "columns[:, np.argsort(line @ columns)]", "columns"),
-    ("diagnosis: equal weights suffice for symmetry", SIGNS, "for part in (own, grads):", "for part in (own,):"),
-    ("diagnosis: outputs may not be equal", SIGNS, "if number == len(dicts[0]):", "if False:"),
+    ("diagnosis: equal weights suffice for symmetry", SIGNS, "for part in (params, grads):", "for part in (params,):"),
+    ("diagnosis: outputs may not be equal", SIGNS, "if number == len(layers):", "if False:"),
     ("diagnosis: dead units not seen", SIGNS, "elif dead > limit.DEAD", "elif dead > 1"),
     ("diagnosis: saturation not seen", SIGNS, "if flat > limit.SATURATED", "if flat > 1"),
     ("diagnosis: error signals upside down", SIGNS, "size / sizes[names[-1]] for", "sizes[names[-1]] / size for"),
     ("diagnosis: any constant taken for a cause", SIGNS, "different > 1:", "different > 0:"),
     ("diagnosis: a few examples, uphill", TRIALS, "-rate.astype(u.dtype) * u", "rate.astype(u.dtype) * u"),
     ("diagnosis: rates all the same", TRIALS, "u * state.factor.astype(u.dtype)", "u"),
-    ("diagnosis: updates of all steps for those of the first", TRIALS, "jnp.where(state.step < limit.FIRST, found, 0)", "found"),
+    ("diagnosis: updates of all steps for those of the first", TRIALS, "jnp.where(state.step < limit.FIRST, sizes, 0)", "sizes"),
     ("diagnosis: a rate far too low has no higher one", TRIALS, "if not abs(middle - ends[factor]) <= clearly:", "if True:"),
-    ("diagnosis: a low rate blamed after training", VERDICTS, "elif not seen.learned and middle", "elif middle"),
+    ("diagnosis: a low rate blamed after training", VERDICTS, "elif not facts.learned and middle", "elif middle"),
     ("diagnosis: a rate too low whenever a higher one gains", VERDICTS, "gained < limit.PROGRESS", "gained < 10 + limit.PROGRESS"),
-    ("diagnosis: weights of 0 blamed for their updates", VERDICTS, "if seen.flow[name][\"weight\"] > 0", "if True"),
-    ("diagnosis: one bad epoch taken for overfitting", VERDICTS, "np.median(held[", "np.max(held["),
+    ("diagnosis: weights of 0 blamed for their updates", VERDICTS, "if facts.flow[name][\"weight\"] > 0", "if True"),
+    ("diagnosis: one bad epoch taken for overfitting", VERDICTS, "np.median(validation[", "np.max(validation["),
     ("diagnosis: a cost that rose taken for overfitting", VERDICTS, "and training[end] < (1 - limit.RISE) * training[best])", ")"),
     ("diagnosis: what early stopping left behind blamed", VERDICTS, "int(history.best_epoch) or int(history.epochs)", "int(history.epochs)"),
-    ("diagnosis: a gap before training blamed", VERDICTS, "if seen.learned and held", "if held"),
+    ("diagnosis: a gap before training blamed", VERDICTS, "if facts.learned and validation", "if validation"),
     ("diagnosis: rare classes blamed for their chance level", GIVEN, "if isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):", "if False:"),
     ("diagnosis: offsets of inputs pass", SIGNS, "(offsets := _offsets(rows)).max() > limit.INPUT_OFFSET", "(offsets := _offsets(rows)).max() > np.inf"),
     ("diagnosis: flags taken for offsets", SIGNS, "(least < most) & (least * most > 0)", "(least < most)"),
     ("diagnosis: large inputs blamed before a LayerNorm", SIGNS, "np.inf if normed else limit.INPUT_LARGEST", "limit.INPUT_LARGEST"),
-    ("diagnosis: narrow types stay narrow by heart", TRIALS, "values.astype(jnp.float32) if narrow else values", "values"),
-    ("diagnosis: few parameters blamed", TRIALS, "if own < numbers:", "if False:"),
+    ("diagnosis: narrow types stay narrow by heart", TRIALS, "jax.tree.map(wide, (facts.params, *data))", "(facts.params, *data)"),
+    ("diagnosis: few parameters blamed", TRIALS, "if parameters < targets:", "if False:"),
     ("diagnosis: a wrong sign not tried", TRIALS, "if min(middle, ends[0.1]) - start > clearly:", "if False:"),
     ("diagnosis: a rate too high taken for a wrong sign", VERDICTS, "start < ends.get(limit.UPHILL, 0.0) < np.inf", "limit.UPHILL in ends"),
     ("diagnosis: a training that stands still passes", VERDICTS, "elif not moves and", "elif False and"),
     ("diagnosis: large updates blamed that do better", VERDICTS, "early = {} if better else {", "early = {"),
     ("diagnosis: a history that is not finite passes", VERDICTS, "        if len(bad):", "        if False:"),
-    ("diagnosis: epochs that are not finite taken for the least", VERDICTS, "(np.isfinite(training) & np.isfinite(held))[", "(held == held)["),
+    ("diagnosis: epochs that are not finite taken for the least", VERDICTS, "(np.isfinite(training) & np.isfinite(validation))[", "(validation == validation)["),
     ("diagnosis: many trainings taken for one", DIAGNOSE, "if np.ndim(history.epochs):", "if False:"),
-    ("arguments: validation of nothing passes", ARG, "if not len(held.x):", "if False:"),
+    ("arguments: validation of nothing passes", ARG, "if not len(batch.x):", "if False:"),
     ("diagnosis: True taken for a batch size", DIAGNOSE, " and not isinstance(batch_size, bool)", ""),
-    ("diagnosis: units switched off taken for copies", "explain/diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
+    ("diagnosis: units switched off taken for copies", "diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
+    ("check: square_norms are not compared", CLAIMS, "(np.sum(a * a, -1) for a in rows)", "jax.tree.leaves(actual)"),
+    ("check: square_sum is not compared", CLAIMS, "agreement(name, actual, jax.tree.map(", "agreement(name, actual, actual) or (jax.tree.map("),
+    ("check: inner of one pass alone", CLAIMS, "*_fewer((tape2, deltas2))", "*_fewer((tape, deltas))"),
+    ("check: as_dense without its constant", CLAIMS, "if form.constant else grads", "if False else grads"),
+    ("check: what is not finite is not compared", CLAIMS, "if not (law := agreement(FINITE, *cut)).held:", "if not (law := agreement(FINITE, cut, cut)):"),
+    ("check: by_position is believed", CLAIMS, "if not getattr(layer, \"by_position\", False):", "if True:"),
+    ("check: x without positions gets none", CLAIMS, "if x.ndim > 2 or not floating(x):", "if True:"),
+    ("check: a layer contracted twice passes", SHAPES, "float(number) not in visited:", "False:"),
+    ("check: layers in another order pass", SHAPES, "if visited[float(number)] != leaf:", "if False:"),
+    ("check: a dict of dicts passes", SHAPES, "if not hasattr(value, \"shape\"):", "if False:"),
+    ("check: parameters in no dict pass", SHAPES, "if not isinstance(values, dict):", "if False:"),
+    ("check: no bias is moved", READS, "(0, 0.0, 1.0)]", "(0, 0.0, 0.0)]"),
+    ("check: a slope made again passes", READS, "if ways[name] > WAYS:", "if False:"),
+    ("check: powers of a parameter are not taken out", READS, "table - powers @ (powers.T @ table)", "table"),
+    ("check: an undeclared key passes", READS, "if trial.keys is not None or", "if True or"),
+    ("check: segments are not told apart", READS, ">= start, (len", ">= size, (len"),
+    ("check: a gradient in bfloat16 passes", LAWS, "types <= {\"float32\", \"float64\"}", "True"),
+    ("check: integers with an error signal pass", LAWS, "kept = (input_delta.dtype, input_delta.shape) == (x.dtype, x.shape)", "kept = True"),
+    ("check: entries that disagree are not looked at", DIFFS, "np.zeros(0, int) if a is None else _disagreeing(g, a)", "np.zeros(0, int)"),
 ]  # fmt: skip
+
+
+def rooms_of(file: str) -> tuple[list[str], list[str]]:
+    """The tests that mirror a file of the package, which run first, and the others that may catch an error in it."""
+    training = file.startswith("train/") or file in (CAST, FILE, FILES)
+    path = pathlib.PurePath(file)
+    mirror = {FIRST.get(file), f"test_{path.stem}", f"{path.parent}/test_{path.stem}"}
+    rooms = TRAINING if training else ORDER
+    first = [room for room in rooms if room in mirror] or [
+        room for room in rooms if room.startswith(f"{path.parts[0]}/")
+    ]
+    return first, [room for room in rooms if room not in first]
+
+
+def failing(folder: str, rooms: list[str], cache: pathlib.Path) -> str | None:
+    """The first fast test that fails in a copy of the package, or None."""
+    files = [f"tests/{name}.py" for name in rooms]
+    options = ["-m", "fast", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": folder}
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if run.returncode not in (0, 1):
+        return f"(tests did not run: {run.stdout.strip().splitlines()[-1]})"
+    failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0] if failed else None
 
 
 def plant(number: int, cache: pathlib.Path) -> str | None:
@@ -353,6 +476,7 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
         for name in ("funcnet", "tests"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
+        stages = [[*ORDER, *TRAINING]]
         if number >= 0:
             what, file, old, new = ERRORS[number]
             path = copy / "funcnet" / file
@@ -360,32 +484,8 @@ def plant(number: int, cache: pathlib.Path) -> str | None:
             if old not in text:
                 raise SystemExit(f"{what}: {file} no longer holds {old!r}. Bring the row up to date.")
             path.write_text(text.replace(old, new))
-        file = ERRORS[number][1] if number >= 0 else ""
-        training = file.startswith("train/") or file in (CAST, FILE)
-        rooms = TRAINING if training else ORDER if file else ORDER + TRAINING
-        rooms = sorted(rooms, key=lambda room: room != FIRST.get(file))
-        files = [f"tests/test_{name}.py" for name in rooms]
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-m",
-            "fast",
-            "-x",
-            "-q",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            *files,
-        ]
-        compiled = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        environment = {**os.environ, **compiled, "PYTHONPATH": folder}
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        if run.returncode not in (0, 1):
-            return f"(tests did not run: {run.stdout.strip().splitlines()[-1]})"
-        failed = [line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return failed[0] if failed else None
+            stages = list(rooms_of(file))
+        return next((test for rooms in stages if (test := failing(folder, rooms, cache))), None)
 
 
 def main() -> None:

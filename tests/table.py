@@ -1,11 +1,13 @@
 """One table of layers and one of losses. A new one adds a row here and gets every conformance test."""
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 import funcnet as fn
 
@@ -36,7 +38,7 @@ class Row:
 
     @property
     def key(self):
-        return jax.random.key(7) if "Dropout" in repr(self.layer) else None
+        return KEY if "Dropout" in repr(self.layer) else None
 
 
 LAYERS = [
@@ -55,6 +57,7 @@ LAYERS = [
     Row(fn.GELU(approximate=False)),
     Row(fn.SiLU()),
     Row(fn.Softplus()),
+    Row(fn.Softsign()),
     Row(fn.Softmax()),
     Row(fn.LogSoftmax()),
     Row(fn.Identity()),
@@ -81,15 +84,48 @@ LOSSES = [
 
 ACTIVATIONS = [row.layer for row in LAYERS if getattr(row.layer, "keeps_size", False) and row.layer != fn.Chain()]
 
+# The worked case of two units a layer: see tests/propagation/test_worked_cases.py.
+TWO_NET = fn.mlp((2, 2, 2), fn.Sigmoid(), fn.Sigmoid())
+TWO_PARAMS = fn.from_weights(TWO_NET, [[[0.15, 0.25], [0.20, 0.30]], [[0.40, 0.50], [0.45, 0.55]]], [0.35, 0.60])
+TWO_X, TWO_Y = jnp.array([[0.05, 0.10]]), jnp.array([[0.01, 0.99]])
+# A key whose draws are quick to compile. Not for keys per example: under vmap they would all draw alike.
+KEY = jax.random.key(7, impl="rbg")
+
+
+# Eagerly each operation is a program of its own. These are one program, and do not look at values.
+value_and_grad = jax.jit(fn.value_and_grad, static_argnames="reduction")
+cost = jax.jit(fn.cost, static_argnames="reduction")
+backprop = jax.jit(fn.backprop)
+predict = jax.jit(fn.predict)
+
 
 def random(seed, *shape, dtype=np.float64):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(dtype))
+
+
+def same_bits(found, expected):
+    """Whether two programs gave the same bits. Those that the suite compiles quickly may differ in the last of them."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    if not os.environ["XLA_FLAGS"] or found.dtype.kind != "f":
+        return found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+    return found.dtype == expected.dtype and np.allclose(found, expected, rtol=1e-14, atol=1e-15, equal_nan=True)
 
 
 def params_of(layer, seed=3, dtype=np.float64):
-    """Parameters away from their starting values, where a bias of 0 or a gain of 1 would hide an error."""
-    params = fn.init(layer, jax.random.key(seed))
-    return jax.tree.map(lambda leaf: (leaf + 0.3 * random(seed, *leaf.shape)).astype(dtype), params)
+    """Parameters away from their starting values, where a bias of 0 or a gain of 1 would hide an error.
+
+    Made without compiling anything: matrices about as large as `fn.init` makes them, gains around 1, biases around 0.
+    """
+    draw = np.random.default_rng([7, seed])
+
+    def leaf(path, like):
+        start = np.full(like.shape, float(path[-1:] and getattr(path[-1], "key", "") in ("g", "s")))
+        if like.ndim > 1:
+            start = np.sqrt(6 / sum(like.shape[-2:])) * draw.uniform(-1, 1, like.shape)
+        return (start + 0.3 * np.random.default_rng(seed).normal(size=like.shape)).astype(dtype)
+
+    shapes = jax.eval_shape(lambda key: fn.init(layer, key), KEY)
+    return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(leaf, shapes))
 
 
 def target(loss, shape, seed=5, dtype=np.float64, classes=True):
@@ -98,9 +134,9 @@ def target(loss, shape, seed=5, dtype=np.float64, classes=True):
     if isinstance(loss, fn.CrossEntropy):
         if classes:
             return jnp.asarray(draw.integers(0, shape[-1], shape[:-1]))
-        return jax.nn.softmax(random(seed, *shape)).astype(dtype)
+        return jnp.asarray(scipy.special.softmax(draw.normal(size=shape), axis=-1).astype(dtype))
     if isinstance(loss, fn.BinaryCrossEntropy):
-        return jnp.asarray(draw.uniform(size=shape), dtype)
+        return jnp.asarray(draw.uniform(size=shape).astype(dtype))
     return random(seed, *shape, dtype=dtype)
 
 

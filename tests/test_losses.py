@@ -10,19 +10,28 @@ from table import LOSSES, disagreement, random, target
 
 import funcnet as fn
 
+value_and_delta = jax.jit(lambda loss, output, y: (loss.value(output, y), loss.delta(output, y)))
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 
 @pytest.mark.fast
-@each_loss
+@pytest.mark.parametrize(
+    ("loss", "classes"),
+    [(loss, classes) for loss in LOSSES for classes in (True, False) if classes or isinstance(loss, fn.CrossEntropy)],
+    ids=repr,
+)
 @pytest.mark.parametrize("positions", [(), (3,)], ids=str)
-@pytest.mark.parametrize("classes", [True, False], ids=["classes", "probabilities"])
 def test_delta_is_the_derivative_of_value(loss, positions, classes):
     output = 2 * random(0, 6, *positions, 4)
     y = target(loss, output.shape, classes=classes)
     weights = random(1, 6, *positions)
-    automatic = jax.grad(lambda a: jnp.sum(weights * loss.value(a, y)))(output)
-    assert disagreement(weights[..., None] * loss.delta(output, y), automatic) <= 1e-12
+
+    @jax.jit
+    def both(output):
+        automatic = jax.grad(lambda a: jnp.sum(weights * loss.value(a, y)))
+        return weights[..., None] * loss.delta(output, y), automatic(output)
+
+    assert disagreement(*both(output)) <= 1e-12
 
 
 @each_loss
@@ -30,7 +39,7 @@ def test_delta_is_the_derivative_of_value(loss, positions, classes):
 def test_costs_are_held_in_float32_or_better_and_delta_in_the_outputs_type(loss, dtype):
     output = random(0, 6, 3, 4, dtype=dtype)
     y = target(loss, output.shape, dtype=dtype)
-    costs, delta = loss.value(output, y), loss.delta(output, y)
+    costs, delta = jax.eval_shape(lambda a, y: (loss.value(a, y), loss.delta(a, y)), output, y)
     assert costs.shape == (6, 3)
     assert costs.dtype == (jnp.float64 if dtype == jnp.float64 else jnp.float32)
     assert (delta.shape, delta.dtype) == (output.shape, dtype)
@@ -40,21 +49,24 @@ def test_costs_are_held_in_float32_or_better_and_delta_in_the_outputs_type(loss,
 def test_values_are_those_of_optax():
     a, y = 2 * random(0, 6, 4), random(1, 6, 4)
     classes, chances = target(fn.CrossEntropy(), a.shape), target(fn.CrossEntropy(), a.shape, classes=False)
-    expected = {
-        fn.SquaredError(): optax.losses.l2_loss(a, y).sum(-1),
-        fn.AbsoluteError(): abs(a - y).sum(-1),
-        fn.Huber(0.7): optax.losses.huber_loss(a, y, delta=0.7).sum(-1),
-        fn.LogCosh(): optax.losses.log_cosh(a, y).sum(-1),
-    }
-    for loss, value in expected.items():
-        assert disagreement(loss.value(a, y), value) <= 1e-15
-    entropy = optax.losses.softmax_cross_entropy_with_integer_labels(a, classes)
-    assert disagreement(fn.CrossEntropy().value(a, classes), entropy) <= 1e-14
-    assert disagreement(fn.CrossEntropy().value(a, chances), optax.losses.softmax_cross_entropy(a, chances)) <= 1e-14
-    smooth = optax.smooth_labels(jax.nn.one_hot(classes, 4), 0.1)
-    assert disagreement(fn.CrossEntropy(0.1).value(a, classes), optax.losses.softmax_cross_entropy(a, smooth)) <= 1e-14
-    binary = optax.losses.sigmoid_binary_cross_entropy(a, chances).sum(-1)
-    assert disagreement(fn.BinaryCrossEntropy().value(a, chances), binary) <= 1e-15
+
+    @jax.jit
+    def values(a, y, classes, chances):
+        entropy, smooth = optax.losses.softmax_cross_entropy, optax.smooth_labels(jax.nn.one_hot(classes, 4), 0.1)
+        of_classes = optax.losses.softmax_cross_entropy_with_integer_labels
+        return [
+            (fn.SquaredError().value(a, y), optax.losses.l2_loss(a, y).sum(-1)),
+            (fn.AbsoluteError().value(a, y), abs(a - y).sum(-1)),
+            (fn.Huber(0.7).value(a, y), optax.losses.huber_loss(a, y, delta=0.7).sum(-1)),
+            (fn.LogCosh().value(a, y), optax.losses.log_cosh(a, y).sum(-1)),
+            (fn.CrossEntropy().value(a, classes), of_classes(a, classes)),
+            (fn.CrossEntropy().value(a, chances), entropy(a, chances)),
+            (fn.CrossEntropy(0.1).value(a, classes), entropy(a, smooth)),
+            (fn.BinaryCrossEntropy().value(a, chances), optax.losses.sigmoid_binary_cross_entropy(a, chances).sum(-1)),
+        ]
+
+    for value, expected in values(a, y, classes, chances):
+        assert disagreement(value, expected) <= 1e-14
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -63,9 +75,10 @@ def test_cross_entropy_is_exact_in_float32_for_huge_logits(smoothing):
     wide = np.array([[1e4, 1e4 - 1, 0], [-1e4, 1e4, 3], [1e4, 1e4, 1e4], [-1e4, -1e4 + 0.5, -1e4]])
     for y in (jnp.array([0, 0, 2, 1]), jnp.array([1, 2, 0, 0])):
         narrow = jnp.asarray(wide, jnp.float32)
-        exact = jnp.asarray(np.asarray(narrow, np.float64))
-        assert np.allclose(loss.value(narrow, y), loss.value(exact, y), rtol=1e-6, atol=0)
-        assert np.allclose(loss.delta(narrow, y), loss.delta(exact, y), rtol=1e-5, atol=1e-7)
+        exact = np.asarray(narrow, np.float64)
+        (costs, delta), (exact_costs, exact_delta) = (value_and_delta(loss, logits, y) for logits in (narrow, exact))
+        assert np.allclose(costs, exact_costs, rtol=1e-6, atol=0)
+        assert np.allclose(delta, exact_delta, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.fast
@@ -84,7 +97,7 @@ def test_binary_cross_entropy_takes_booleans_and_integers():
     loss = fn.BinaryCrossEntropy()
     expected = loss.value(logits, y.astype(jnp.float64))
     assert (loss.value(logits, y) == expected).all()
-    assert (loss.value(logits, y.astype(int)) == expected).all()
+    assert (loss.value(logits, np.asarray(y, int)) == expected).all()
 
 
 @pytest.mark.fast
@@ -100,13 +113,19 @@ def test_probabilities_that_are_none_are_nan_under_jit(row):
 
 def test_probabilities_are_those_of_scipy_and_of_the_cost():
     logits, y = 5 * random(0, 7, 3, 4), jnp.asarray(np.random.default_rng(1).integers(0, 4, (7, 3)))
-    found = fn.CrossEntropy().probabilities(logits)
-    assert np.allclose(found, scipy.special.softmax(logits, axis=-1), rtol=1e-13)
-    own = np.take_along_axis(np.asarray(found), np.asarray(y)[..., None], -1)[..., 0]
-    assert np.allclose(fn.CrossEntropy().value(logits, y), -np.log(own), rtol=1e-12)
-    yes = fn.BinaryCrossEntropy().probabilities(logits)
+
+    @jax.jit
+    def run(logits, y):
+        entropy, binary = fn.CrossEntropy(), fn.BinaryCrossEntropy()
+        both = entropy.probabilities(logits), binary.probabilities(logits)
+        return both, (entropy.value(logits, y), binary.value(logits, jnp.ones_like(logits)))
+
+    (chances, yes), (costs, binary_costs) = jax.tree.map(np.asarray, run(logits, y))
+    assert np.allclose(chances, scipy.special.softmax(logits, axis=-1), rtol=1e-13)
+    of_label = np.take_along_axis(chances, np.asarray(y)[..., None], -1)[..., 0]
+    assert np.allclose(costs, -np.log(of_label), rtol=1e-12)
     assert np.allclose(yes, scipy.special.expit(logits), rtol=1e-13)
-    assert np.allclose(fn.BinaryCrossEntropy().value(logits, jnp.ones_like(logits)), -np.log(yes).sum(-1), rtol=1e-12)
+    assert np.allclose(binary_costs, -np.log(yes).sum(-1), rtol=1e-12)
     for loss in (fn.CrossEntropy(), fn.BinaryCrossEntropy()):
         far = loss.probabilities(jnp.array([[1e4, -1e4]], jnp.float32))
         assert far.tolist() == [[1.0, 0.0]]

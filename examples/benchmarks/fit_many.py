@@ -1,7 +1,7 @@
 """Many trainings at once: fit_many against scikit-learn's fits one after another, and how it grows with the lanes.
 
 Every training is of a (64, 32, 10) network on scikit-learn's 1797 digits for 20 epochs: ReLU, cross-entropy, Adam,
-float32; 8 seeds, each with 8 learning rates. Both sides are measured in one run, in turns. With funcnet and
+float32; 8 seeds, each with 8 learning rates. Both sides are measured in one run, interleaved. With funcnet and
 scikit-learn installed, from the repository's root:
 
     python examples/benchmarks/fit_many.py             8 of scikit-learn's 64 fits, one of each rate; times 8
@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from turns import LOSS, against, in_turns, machine, parser_of, write
+from clocks import LOSS, against, interleaved, machine, parser_of, write
 
 import funcnet as fn
 
@@ -81,14 +81,14 @@ def against_sklearn(batch_size: int, goal: float, epochs: int, seeds: int, round
         "fit_many": partial(many, on_device, batch_size, epochs, 8, RATES),
         "scikit-learn": partial(one_after_another, data, batch_size, epochs, seeds),
     }
-    found = in_turns(clocks, rounds)
+    found = interleaved(clocks, rounds)
     ratios = against(found, "scikit-learn", "fit_many").tolist()
     medians = {name: float(np.median(times)) for name, times in found.items()}
     return {"batch": batch_size, "goal": goal, "first": first, "seconds": medians, "ratio": ratios}
 
 
 def growth(batch_size: int, epochs: int, lanes: tuple[int, ...], rounds: int) -> list[dict[str, float]]:
-    """Calls of 1 to 512 lanes, in turns; up to 8 lanes one seed, beyond that 8 rates of each seed."""
+    """Calls of 1 to 512 lanes, interleaved; up to 8 lanes one seed, beyond that 8 rates of each seed."""
     data = tuple(map(jnp.asarray, digits()))
     clocks = {}
     for count in lanes:
@@ -96,7 +96,7 @@ def growth(batch_size: int, epochs: int, lanes: tuple[int, ...], rounds: int) ->
         for name, some in ((f"{count}", epochs), (f"{count} set-up", 0)):
             clocks[name] = partial(many, data, batch_size, some, seeds, rates)
             clocks[name]()
-    found = in_turns(clocks, rounds)
+    found = interleaved(clocks, rounds)
     return [
         {
             "lanes": count,

@@ -2,7 +2,7 @@
 
 Two programs compute the same cost and the same gradient from the same arguments: `fn.value_and_grad`,
 which propagates backwards by hand, and `jax.value_and_grad` of `fn.cost`, which is plain JAX. Both are
-compiled by `jax.jit` and measured in one run, in turns, in float32. With funcnet installed, from the
+compiled by `jax.jit` and measured in one run, interleaved, in float32. With funcnet installed, from the
 repository's root:
 
     python examples/benchmarks/gradient.py                      all cells
@@ -109,7 +109,7 @@ def measure(case: Case, rounds: int, compilations: int) -> dict[str, Any]:
     timers = [partial(seconds_per_call, program, arguments, calls) for program in (automatic, hand, again)]
     one_round = 3 * calls * timers[0]()
     affordable = max(FEWEST_ROUNDS, int(CELL_SECONDS / one_round))
-    running = np.array(in_turns(timers, min(rounds, affordable)))
+    running = np.array(interleaved(timers, min(rounds, affordable)))
     row = {"case": case.name, "calls": calls, "rounds": len(running)}
     row["counts"] = {"hand": counts(hand), "automatic": counts(automatic)}
     for name, seconds in (("trace", preparing[..., 0]), ("compile", preparing[..., 1]), ("time", running)):
@@ -136,8 +136,8 @@ def prepared(case: Case, arguments: tuple[Any, ...], repeats: int) -> tuple[Prog
         return middle - start, time.perf_counter() - middle
 
     builders = [partial(prepare, slot, build) for slot, build in enumerate((case.automatic, case.hand, case.automatic))]
-    in_turns(builders, 1)  # so that what is remembered across clear_caches is there for all three
-    seconds = np.array(in_turns(builders, repeats))
+    interleaved(builders, 1)  # so that what is remembered across clear_caches is there for all three
+    seconds = np.array(interleaved(builders, repeats))
     return programs[0], programs[1], programs[2], seconds
 
 
@@ -153,7 +153,7 @@ def counts(program: Any) -> dict[str, float | None]:
     }
 
 
-def in_turns(measurements: Sequence[Callable[[], Any]], rounds: int) -> list[list[Any]]:
+def interleaved(measurements: Sequence[Callable[[], Any]], rounds: int) -> list[list[Any]]:
     """Each measurement once a round, in another order every round. Results stand in the order given."""
     table = []
     for order in islice(cycle(permutations(range(len(measurements)))), rounds):
@@ -253,12 +253,12 @@ def print_traces() -> None:
 
 
 def print_share_of_machine(case: Case, rounds: int) -> None:
-    """The hand-written program's speed beside that of a bare matrix product, measured in turns."""
+    """The hand-written program's speed beside that of a bare matrix product, interleaved."""
     arguments = case.arguments()
     hand = jax.jit(case.hand()).lower(*arguments).compile()
     side, product, matrices = square_product()
     timers = [partial(seconds_per_call, hand, arguments, 1), partial(seconds_per_call, product, matrices, 1)]
-    own, bare = np.array(in_turns(timers, rounds)).T
+    own, bare = np.array(interleaved(timers, rounds)).T
     print(f"A {side} x {side} float32 matrix product: {2e-9 * side**3 / np.median(bare):.1f} GFLOP/s")
     # Counted from the sizes, since on a GPU the compiler does not count products that it hands to a library:
     # one product forward, one for the gradient, one backward, which the first layer does without.

@@ -1,7 +1,7 @@
 """What contractions of one backward pass cost, against the plain gradient: by funcnet and by other libraries.
 
 Norms, clipped and private gradients, variance, Gram matrix and curvature, each with the forward and backward pass it
-needs, over `fn.value_and_grad`. All are jitted, in float32, data as arguments, and measured in one run, in turns:
+needs, over `fn.value_and_grad`. All are jitted, in float32, data as arguments, and measured in one run, interleaved:
 once a round each, in an order drawn anew for each round. With funcnet installed, from the repository's root:
 
     python examples/benchmarks/per_example.py                        all networks, half an hour or so
@@ -32,9 +32,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from clocks import LEARNING_RATE, LOSS, Run, against, epochs_to_fill, interleaved, machine, parser_of, per_epoch, write
 from jax.extend.core import jaxpr_as_fun
 from per_example_peers import Peer, Program, peers
-from turns import LEARNING_RATE, LOSS, Run, against, epochs_to_fill, in_turns, machine, parser_of, per_epoch, write
 
 import funcnet as fn
 
@@ -182,11 +182,13 @@ def measure(case: Case, rounds: int, turn: float) -> dict[str, Any]:
         runs |= {peer.name: repeated(peer.run) for peer in library}
     fits = {"fit": fit_run(case, net, 0), "telemetry": fit_run(case, net, EVERY)}
 
-    found = in_turns({name: partial(after_one, run, epochs_to_fill(turn, run)) for name, run in runs.items()}, rounds)
+    found = interleaved(
+        {name: partial(after_one, run, epochs_to_fill(turn, run)) for name, run in runs.items()}, rounds
+    )
     epochs = epochs_to_fill(10 * turn, fits["fit"])
     for run in fits.values():
         run(epochs)
-    in_fit = in_turns({name: partial(per_epoch, run, epochs) for name, run in fits.items()}, rounds)
+    in_fit = interleaved({name: partial(per_epoch, run, epochs) for name, run in fits.items()}, rounds)
     row = {
         name: {
             "time": against(found, name, PLAIN).tolist(),

@@ -2,7 +2,7 @@
 
 Every one of them takes all examples once an epoch, in a new order, the smaller last batch included: a dense
 network with ReLU, cross-entropy, Adam, float32, initial weights as each library draws them. All are measured
-in one run, in turns: once a round each, in an order drawn anew for each. With funcnet installed,
+in one run, interleaved: once a round each, in an order drawn anew for each. With funcnet installed,
 from the repository's root:
 
     python examples/benchmarks/training.py                        all three networks, a quarter of an hour or so
@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from turns import (
+from clocks import (
     LEARNING_RATE,
     LOSS,
     Case,
@@ -45,7 +45,7 @@ from turns import (
     against,
     chosen_cases,
     epochs_to_fill,
-    in_turns,
+    interleaved,
     lengths,
     load,
     machine,
@@ -258,7 +258,7 @@ def speed(case: Case, data: Data, rounds: int, turn: float) -> dict[str, Any]:
     clocks = {}
     for name, run in ({"fn.fit": fit} | runs).items():
         clocks[name] = partial(beyond_first if name == "scikit-learn" else per_epoch, run, epochs[name])
-    found = in_turns(clocks, rounds)
+    found = interleaved(clocks, rounds)
     rows = {
         name: {"seconds": float(np.median(found[name])), "epochs": epochs[name], "ratio": list(ratios)}
         for name in found

@@ -1,6 +1,6 @@
 """What fit's extras cost: an epoch with each of them against an epoch of the plain call, as a percentage.
 
-All are measured in one run, in turns: once a round each, in an order drawn anew for each; a figure is
+All are measured in one run, interleaved: once a round each, in an order drawn anew for each; a figure is
 the median of the ratios within the rounds, less 1, and their quartiles. With funcnet installed, from the
 repository's root:
 
@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from turns import (
+from clocks import (
     LEARNING_RATE,
     LOSS,
     Case,
@@ -36,7 +36,7 @@ from turns import (
     against,
     chosen_cases,
     epochs_to_fill,
-    in_turns,
+    interleaved,
     lengths,
     load,
     machine,
@@ -97,7 +97,7 @@ def extras(case: Case, data: Data, held_out: Data, rounds: int, turn: float) -> 
     epochs = epochs_to_fill(turn, by_epoch)
     for run in runs.values():
         run(epochs)
-    found = in_turns({name: partial(per_epoch, run, epochs) for name, run in runs.items()}, rounds)
+    found = interleaved({name: partial(per_epoch, run, epochs) for name, run in runs.items()}, rounds)
     shares = {name: (against(found, name, "plain") - 1).tolist() for name in list(runs)[1:-1]}
     if EACH_SECOND in found:
         often = (found[EACH_SECOND] - found[AT_THE_END]) / found["plain"]

@@ -1,21 +1,22 @@
 """The three checks. They alone in funcnet use automatic differentiation, to compare with."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import arguments
-from funcnet.backprop import backprop, cost, value_and_grad
+from funcnet._core import arguments, walkers
+from funcnet._core.context import Context
+from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty, Tree
+from funcnet._core.weighting import Reduction
 from funcnet.check.differences import compare
-from funcnet.check.laws import compiled, laws
-from funcnet.check.report import Report
-from funcnet.keys import typed
-from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
-from funcnet.reduction import Reduction
+from funcnet.check.laws import laws
+from funcnet.check.passes import compiled
+from funcnet.check.reports import Report
+from funcnet.check.widening import float64, widened
+from funcnet.propagation import backprop, cost, value_and_grad
 
 ENTRIES = 1000
 
@@ -24,12 +25,12 @@ def check_gradients(
     net: AnyLayer,
     loss: Loss,
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    weights: jax.Array | None = None,
+    weights: ArrayLike | None = None,
     penalty: Penalty | None = None,
-    key: jax.Array | None = None,
+    key: ArrayLike | None = None,
     reduction: Reduction = "mean",
     entries: int = ENTRIES,
     seed: int = 0,
@@ -37,7 +38,8 @@ def check_gradients(
     """`value_and_grad` against `jax.grad` of `cost` and against finite differences, in float64.
 
     Every entry of every parameter, and of the input, is compared with the automatic derivative;
-    up to `entries` of each (all, or a seeded sample) with central differences of step 1e-5. The
+    up to `entries` of each (all, or a seeded sample), and all where the two disagree (of more than 5000 a
+    sample: the report says so), with central differences of step 1e-5. The
     relative error is |g - n| / max(|g|, |n|, 10⁻² · largest entry); below 1e-7 it is right, above
     1e-2 wrong. Where one-sided differences disagree, as at the kink of a ReLU, any slope between
     them is right, and the entry is counted as a kink. A few examples are enough, and fast.
@@ -61,10 +63,10 @@ def check_gradients(
         True
     """
     _check_request(entries, params, x, y)
-    with _float64():
-        params, x, y, weights, penalty = _wide((params, x, y, weights, penalty))
+    with float64():
+        params, x, y, weights, penalty = widened((params, x, y, weights, penalty))
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
-        # Here, since values cannot be seen under jit.
+        # Here, since values are not known under jit.
         params, x, _, used, _ = arguments.checked_batch(net, loss, params, x, y, weights, key)
         if not len(x):
             raise ValueError("x: expected one example or more, got none.")
@@ -91,23 +93,36 @@ def check_gradients(
 def check_layer(
     layer: AnyLayer,
     params: Params,
-    x: jax.Array,
+    x: ArrayLike,
     *,
-    key: jax.Array | None = None,
+    key: ArrayLike | None = None,
     entries: int = ENTRIES,
     seed: int = 0,
 ) -> Report:
     """A layer's `backward` and `gradient` against its `forward`, and the laws of a layer, in float64.
 
     With a seeded δ, the derivatives of Σ δ ⊙ forward(params, x) are compared as `check_gradients`
-    compares them. The laws: examples first in tape and deltas; linear in δ; an example's output
-    and error signal do not depend on its batch; the gradient of a batch is the sum of those of its
-    examples, from their rows of tape and deltas alone; no state; float32 stays float32.
+    compares them. The laws, each a line of the report:
+
+    - Shapes: parameters are a dict of arrays for each leaf layer; tape and deltas have examples first;
+      `contract` takes f at every leaf layer once, in a tree like the parameters.
+    - Examples: `backward` and `gradient` are linear in δ; an example's output and error signal do not depend
+      on its batch; the gradient of a batch is the sum of those of its examples, and a row of tape and deltas
+      holds all of its example; what is not finite in one example stays there; integers have no error signal.
+    - Claims: `square_norms`, `square_sum`, `inner` and `as_dense` are those of the examples' own gradients,
+      and with `by_position` positions are as examples.
+    - Independence: `backward` reads no additive parameter (one called `b`) and makes nothing of the forward
+      pass again from the parameters, so that other ones may take their place (`FeedbackAlignment`); without
+      a declared key the output depends on none; another segment's input changes nothing; no state.
+    - Types: float32 stays float32, and the gradient of a bfloat16 tape is float32.
+
+    A law that presupposes a broken one is left out.
 
     Args:
         layer: a layer, of yours or of funcnet's, or a whole network.
         params: its parameters.
-        x: (m, *positions, features), two examples or more.
+        x: (m, *positions, features), or integers (m, *positions); two examples or more, best all different,
+            and with positions where the layer takes them.
         key: for a layer that draws; it is split, one for each example.
         entries, seed: as for `check_gradients`.
 
@@ -115,7 +130,7 @@ def check_layer(
         A `Report`, with `.laws`.
 
     Raises:
-        TypeError: something that lacks one of the four functions, which is named.
+        TypeError: `layer` is not a layer: it lacks one of the four functions, which is named.
         ValueError: fewer than two examples; parameters that are not the layer's; a `gradient`
             that is not shaped like the parameters.
 
@@ -127,27 +142,29 @@ def check_layer(
         True
     """
     _check_request(entries, params, x)
-    with _float64():
-        params, x = _wide((params, x))
-        params, x, _ = arguments.checked_input(layer, params, x, key)
+    with float64():
+        params, x = widened((params, x))
+        params, x, given = arguments.checked_input(layer, params, x, key)
         arguments.refuse_non_finite("x", x)
         if len(x) < 2:
             raise ValueError(f"check_layer: expected two examples or more, to see that they do not mix, got {len(x)}.")
-        keys = None if key is None else typed(key) if typed(key).ndim else jax.random.split(typed(key), len(x))
-        y = jax.eval_shape(lambda p, a: layer.forward(p, a, keys)[0], params, x)
+        keys = given if given is None or given.ndim else jax.random.split(given, len(x))
+        y = jax.eval_shape(lambda p, a: walkers.layer_forward(layer, p, a, Context(keys))[0], params, x)
         delta, other = (np.random.default_rng(seed + i).normal(size=y.shape) for i in (0, 1))
-        found = compiled(layer, params, x, delta, keys)
-        arguments.check_like_params(layer, found.grads, params)
+        result = compiled(layer, params, x, delta, keys)
+        arguments.check_like_params(layer, result.grads, params)
         at = _variables(params, x)
-        hand = (found.grads, found.input_delta)[: len(at)]
-        rows = _compared(
-            lambda at: layer.forward(at[0], _input(at, x), keys)[0], delta, at, _names(at), hand, entries, seed
-        )
+        hand = (result.grads, result.input_delta)[: len(at)]
+
+        def output(at: Tree) -> jax.Array:
+            return walkers.layer_forward(layer, at[0], _input(at, x), Context(keys))[0]
+
+        rows = _compared(output, delta, at, _names(at), hand, entries, seed)
         return Report(f"{layer}, {len(x)} examples, float64", rows, tuple(laws(layer, params, x, delta, other, keys)))
 
 
 def check_function(
-    f: Callable[..., jax.Array], params: Params, x: jax.Array, *, entries: int = ENTRIES, seed: int = 0
+    f: Callable[..., jax.Array], params: Params, x: ArrayLike, *, entries: int = ENTRIES, seed: int = 0
 ) -> Report:
     """Any `f(params, x)` with a `jax.custom_vjp` rule against finite differences, in float64.
 
@@ -174,8 +191,8 @@ def check_function(
         True
     """
     _check_request(entries, params, x)
-    with _float64():
-        at = _wide((params, jnp.asarray(x)))
+    with float64():
+        at = widened((params, jnp.asarray(x)))
         arguments.refuse_non_finite("x", at[1])
         y = f(*at)
         if getattr(y, "dtype", None) != jnp.float64:
@@ -206,8 +223,8 @@ def _compared(
         terms = delta * output(at)
         return jnp.sum(terms), jnp.sum(jnp.abs(terms))
 
-    found = jax.jit(jax.grad(lambda at: J(at)[0]))(at) if automatic else None
-    return compare(J, at, names, hand, found, entries=entries, seed=seed)
+    derivative = jax.jit(jax.grad(lambda at: J(at)[0]))(at) if automatic else None
+    return compare(J, at, names, hand, derivative, entries=entries, seed=seed)
 
 
 def _variables(params: Params, x: jax.Array) -> Any:
@@ -220,30 +237,11 @@ def _input(at: Tree, x: jax.Array) -> jax.Array:
 
 
 def _names(at: Tree) -> list[str]:
-    return [*(name for name, _ in arguments.named_leaves(at[0])), *(["input"] if len(at) > 1 else [])]
+    return [*(name for name, _ in walkers.named_params(at[0])), *(["input"] if len(at) > 1 else [])]
 
 
 def _check_request(entries: int, *values: Any) -> None:
     if entries < 1:
         raise ValueError(f"entries: expected 1 or more, got {entries}.")
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
-        raise ValueError("A check looks at values, which cannot be seen inside jit or vmap. Call it outside.")
-
-
-@contextmanager
-def _float64() -> Iterator[None]:
-    new_name = hasattr(jax, "enable_x64")  # since jax 0.8
-    enable: Any = jax.enable_x64 if new_name else jax.experimental.enable_x64  # type: ignore[attr-defined]
-    with enable(True):
-        yield
-
-
-def _wide(tree: Tree) -> Tree:
-    """Floating leaves as float64; keys, integers and Python's numbers as they are."""
-
-    def widened(leaf: Any) -> Any:
-        if isinstance(leaf, (list, np.ndarray, jax.Array)) and jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
-            return jnp.asarray(np.asarray(leaf, np.float64))
-        return leaf
-
-    return jax.tree.map(widened, tree, is_leaf=lambda part: isinstance(part, list))
+        raise ValueError("A check reads values, which is not supported inside jit or vmap. Call it outside.")

@@ -3,6 +3,8 @@
 The tape is the output wherever the derivative can be written in terms of it: the next layer
 keeps the same array as its input, so it costs no memory. The others keep the derivative itself,
 computed while the input is at hand.
+
+`formula` is what a page and a worksheet print of it: value and derivative in z, what comes in, and a, what comes out.
 """
 
 from typing import Any, ClassVar
@@ -12,42 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcnet.precision import accumulation_type, total
-from funcnet.spec import spec
-
-__all__ = [
-    "Sigmoid",
-    "Tanh",
-    "ReLU",
-    "LeakyReLU",
-    "ELU",
-    "SELU",
-    "GELU",
-    "SiLU",
-    "Softplus",
-    "Softmax",
-    "LogSoftmax",
-    "Identity",
-]
-
-Pass = tuple[jax.Array, Any]
-
-
-class Parameterless:
-    """What layers without parameters share: nothing to start from and nothing to learn.
-
-    `elementwise` says that each output depends on one input, so that `backward` of ones is the slope.
-    """
-
-    keeps_size: ClassVar[bool] = True
-    elementwise: ClassVar[bool] = True
-    by_position: ClassVar[bool] = True
-
-    def init(self, key: jax.Array) -> tuple[()]:
-        return ()
-
-    def gradient(self, tape: Any, deltas: Any) -> tuple[()]:
-        return ()
+from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.specs import spec
+from funcnet.layers.base import Parameterless, Pass
 
 
 @spec
@@ -55,6 +24,7 @@ class Sigmoid(Parameterless):
     """y = 1 / (1 + e⁻ˣ). The tape is y, since f' = y (1 - y)."""
 
     steepest: ClassVar[float] = 0.25
+    formula: ClassVar[tuple[str, str]] = ("1 / (1 + exp(-z))", "a (1 - a)")
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.sigmoid(x)
@@ -70,6 +40,7 @@ class Tanh(Parameterless):
     """y = tanh x. The tape is y, since f' = 1 - y²."""
 
     steepest: ClassVar[float] = 1.0
+    formula: ClassVar[tuple[str, str]] = ("tanh(z)", "1 - a²")
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jnp.tanh(x)
@@ -83,6 +54,8 @@ class Tanh(Parameterless):
 @spec
 class ReLU(Parameterless):
     """y = max(x, 0), with f'(0) = 0. The tape is y: positive just where x is (Nair & Hinton, 2010)."""
+
+    formula: ClassVar[tuple[str, str]] = ("max(0, z)", "1 where z > 0, else 0")
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.relu(x)
@@ -102,6 +75,10 @@ class LeakyReLU(Parameterless):
         if self.slope <= 0:
             raise ValueError(f"{self}: slope must be positive. For 0 use ReLU().")
 
+    @property
+    def formula(self) -> tuple[str, str]:
+        return f"z where z ≥ 0, else {self.slope:g} z", f"1 where z ≥ 0, else {self.slope:g}"
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.leaky_relu(x, self.slope)
         return y, y
@@ -120,8 +97,13 @@ class ELU(Parameterless):
         if self.alpha <= 0:
             raise ValueError(f"{self}: alpha must be positive. For 0 use ReLU().")
 
+    @property
+    def formula(self) -> tuple[str, str]:
+        alpha = "" if self.alpha == 1 else f"{self.alpha:g} "
+        return f"z where z > 0, else {alpha}(exp(z) - 1)", f"1 where z > 0, else {alpha}exp(z)"
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        return jax.nn.elu(x, self.alpha), jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.minimum(x, 0)))
+        return jax.nn.elu(x, self.alpha), jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.where(x > 0, 0, x)))
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
         return delta * tape, delta
@@ -133,9 +115,13 @@ class SELU(Parameterless):
 
     alpha: ClassVar[float] = 1.6732632423543772848170429916717
     scale: ClassVar[float] = 1.0507009873554804934193349852946
+    formula: ClassVar[tuple[str, str]] = (
+        "1.0507 z where z > 0, else 1.0507 × 1.67326 (exp(z) - 1)",
+        "1.0507 where z > 0, else 1.0507 × 1.67326 exp(z)",
+    )
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        slope = self.scale * jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.minimum(x, 0)))
+        slope = self.scale * jnp.where(x > 0, 1, self.alpha * jnp.exp(jnp.where(x > 0, 0, x)))
         return jax.nn.selu(x), slope
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
@@ -151,6 +137,13 @@ class GELU(Parameterless):
     """
 
     approximate: bool = True
+
+    @property
+    def formula(self) -> tuple[str, str]:
+        if not self.approximate:
+            return "z Φ(z)", "Φ(z) + z φ(z)"
+        tanh = "tanh(0.797885 (z + 0.044715 z³))"
+        return f"½ z (1 + {tanh})", f"½ (1 + t) + ½ z (1 - t²) (0.797885 + 0.107032 z²) with t = {tanh}"
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.gelu(x, self.approximate)
@@ -170,6 +163,8 @@ class GELU(Parameterless):
 class SiLU(Parameterless):
     """y = x σ(x), also called swish (Elfwing et al., 2018). The tape is f' = σ + y (1 - σ)."""
 
+    formula: ClassVar[tuple[str, str]] = ("z σ(z)", "σ(z) + a (1 - σ(z))")
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y, s = jax.nn.silu(x), jax.nn.sigmoid(x)
         return y, s + y * (1 - s)
@@ -182,12 +177,28 @@ class SiLU(Parameterless):
 class Softplus(Parameterless):
     """y = log(1 + eˣ). The tape is y, since f' = σ(x) = 1 - e⁻ʸ."""
 
+    formula: ClassVar[tuple[str, str]] = ("log(1 + exp(z))", "1 / (1 + exp(-z))")
+
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         y = jax.nn.softplus(x)
         return y, y
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
         return delta * -jnp.expm1(-tape), delta
+
+
+@spec
+class Softsign(Parameterless):
+    """y = x / (1 + |x|) (Bergstra et al., 2009). The tape is y, since f' = 1 / (1 + |x|)² = (1 - |y|)²."""
+
+    formula: ClassVar[tuple[str, str]] = ("z / (1 + |z|)", "(1 - |a|)²")
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        y = jax.nn.soft_sign(x)
+        return y, y
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return delta * jnp.square(1 - jnp.abs(tape)), delta
 
 
 @spec
@@ -229,6 +240,8 @@ class LogSoftmax(Parameterless):
 @spec
 class Identity(Parameterless):
     """y = x. The tape is empty."""
+
+    formula: ClassVar[tuple[str, str]] = ("z", "1")
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
         return x, ()

@@ -1,19 +1,21 @@
 """`Cast`: a network propagated in another type than its parameters have."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from funcnet.layers.combinators import contract
-from funcnet.protocols import AnyLayer, Layer, Tree
-from funcnet.spec import spec
+from funcnet._core.context import Context, context_of
+from funcnet._core.protocols import AnyLayer, Params, Tree
+from funcnet._core.specs import spec
+from funcnet._core.walkers import LeafFunction, layer_forward, pull
+from funcnet.layers.base import OneLayer
 
 
 @spec
-class Cast:
-    """`layer` with inputs, parameters and error signals rounded to `dtype`; what goes out has the type that came in.
+class Cast(OneLayer):
+    """`layer` with inputs, parameters and error signals rounded to `dtype`. The output has the type of x, or of
+    the parameters where x holds integers.
 
     The gradient stays in the accumulation type, so nothing is rounded twice before the optimiser
     sees it: mixed precision as of Micikevicius et al., 2018. bfloat16 has the range of float32, so
@@ -23,22 +25,20 @@ class Cast:
     layer: AnyLayer
     dtype: str
 
-    def init(self, key: jax.Array) -> Any:
-        return self.layer.init(key)
+    def forward(self, params: Params, x: jax.Array, key: Context | jax.Array | None = None) -> tuple[jax.Array, Tree]:
+        y, tape = layer_forward(self.layer, self._cast(params), self._cast(x), context_of(key))
+        return y.astype(x.dtype if _floating(x) else jnp.result_type(*jax.tree.leaves(params))), tape
 
-    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Tree]:
-        y, tape = self.layer.forward(self._cast(params), x.astype(self.dtype), key)
-        return y.astype(x.dtype), tape
+    def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
+        input_delta, results = pull(self.layer, f, self._cast(params), tape, self._cast(delta))
+        return (input_delta.astype(delta.dtype) if _floating(input_delta) else input_delta), results
 
-    def backward(self, params: Any, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
-        input_delta, deltas = self.layer.backward(self._cast(params), tape, delta.astype(self.dtype))
-        return input_delta.astype(delta.dtype), deltas
+    def _cast(self, tree: Tree) -> Tree:
+        return jax.tree.map(lambda leaf: leaf.astype(self.dtype) if _floating(leaf) else leaf, tree)
 
-    def contract(self, f: Callable[[Layer, Tree, Tree], Tree], tape: Tree, deltas: Tree) -> Tree:
-        return contract(self.layer, f, tape, deltas)
 
-    def _cast(self, params: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+def _floating(values: jax.Array) -> bool:
+    return jnp.issubdtype(values.dtype, jnp.floating)
 
 
 def in_type(net: AnyLayer, dtype: Any) -> AnyLayer:

@@ -1,38 +1,33 @@
 """`Chain` and `Residual`: layers made of layers. `mlp`: the usual chain."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import jax
 
+from funcnet._core.context import Context, context_of
+from funcnet._core.keys import child_key
+from funcnet._core.protocols import AnyLayer, Initializer, Params, Tree
+from funcnet._core.specs import spec
+from funcnet._core.walkers import LeafFunction, layer_forward, pull
 from funcnet.initializers import GlorotUniform
-from funcnet.keys import child_key
 from funcnet.layers.activations import Tanh
+from funcnet.layers.base import OneLayer, SeveralLayers
 from funcnet.layers.dense import Dense
-from funcnet.protocols import AnyLayer, Initializer, Layer, Tree
-from funcnet.spec import spec
-
-
-def contract(layer: AnyLayer, f: Callable[[Layer, Tree, Tree], Tree], tape: Tree, deltas: Tree) -> Tree:
-    """`f(leaf, tape, deltas)` at every leaf layer of `layer`, as a tree like its parameters.
-
-    Every quantity that funcnet takes from a backward pass is one contraction: the gradient is
-    `contract(net, lambda leaf, tape, deltas: leaf.gradient(tape, deltas), tape, deltas)`.
-    """
-    if hasattr(layer, "contract"):
-        return layer.contract(f, tape, deltas)
-    return f(layer, tape, deltas)
 
 
 @spec
-class Chain:
+class Chain(SeveralLayers):
     """Layers one after the other: y = f_L(… f_2(f_1(x))).
 
     Parameters, tape and deltas are tuples of the children's. A chain is a layer, so chains nest.
 
+    Args:
+        layers: any number of layers.
+        name: what reports call it, such as "attention".
+
     Raises:
-        TypeError: something that is no layer, with the function it lacks.
+        TypeError: a value that is not a layer, with the function it lacks.
         ValueError: neighbours whose sizes do not meet.
 
     Example:
@@ -42,9 +37,11 @@ class Chain:
     """
 
     layers: tuple[AnyLayer, ...]
+    name: str = ""
 
-    def __init__(self, *layers: AnyLayer) -> None:
+    def __init__(self, *layers: AnyLayer, name: str = "") -> None:
         object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "name", name)
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -63,10 +60,6 @@ class Chain:
         return all(getattr(layer, "keeps_size", False) for layer in self.layers)
 
     @property
-    def by_position(self) -> bool:
-        return all(getattr(layer, "by_position", False) for layer in self.layers)
-
-    @property
     def n_in(self) -> int | None:
         return _first_size(self.layers, "n_in")
 
@@ -74,36 +67,32 @@ class Chain:
     def n_out(self) -> int | None:
         return _first_size(reversed(self.layers), "n_out")
 
-    def init(self, key: jax.Array) -> tuple[Any, ...]:
-        return tuple(layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(self.layers))
-
-    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, tuple[Tree, ...]]:
-        tape = []
-        for i, (layer, own) in enumerate(zip(self.layers, params, strict=True)):
-            x, kept = layer.forward(own, x, child_key(key, i))
+    def forward(
+        self, params: Params, x: jax.Array, key: Context | jax.Array | None = None
+    ) -> tuple[jax.Array, tuple[Tree, ...]]:
+        context, tape = context_of(key), []
+        for i, (layer, weights) in enumerate(zip(self.layers, params, strict=True)):
+            x, kept = layer_forward(layer, weights, x, child_key(context, i))
             tape.append(kept)
         return x, tuple(tape)
 
-    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, tuple[Tree, ...]]:
-        deltas = []
-        for layer, own, kept in zip(reversed(self.layers), reversed(params), reversed(tape), strict=True):
-            delta, remembered = layer.backward(own, kept, delta)
-            deltas.append(remembered)
-        return delta, tuple(reversed(deltas))
-
-    def contract(self, f: Callable[[Layer, Tree, Tree], Tree], tape: Any, deltas: Any) -> tuple[Tree, ...]:
-        return tuple(contract(layer, f, t, d) for layer, t, d in zip(self.layers, tape, deltas, strict=True))
+    def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, tuple[Tree, ...]]:
+        results = []
+        for layer, weights, kept in zip(reversed(self.layers), reversed(params), reversed(tape), strict=True):
+            delta, result = pull(layer, f, weights, kept, delta)
+            results.append(result)
+        return delta, tuple(reversed(results))
 
 
 @spec
-class Residual:
+class Residual(OneLayer):
     """y = x + f(x), with f any layer that keeps the shape (He et al., 2016).
 
     Parameters, tape and deltas are f's own. Backwards the error signal takes both ways:
     ∂J/∂x = δ + ∂f(x)/∂x · δ.
 
     Raises:
-        TypeError: `layer` is no layer.
+        TypeError: `layer` is not a layer.
         ValueError: `layer` does not give as many features as it takes.
 
     Example:
@@ -121,37 +110,15 @@ class Residual:
                 "End the branch with a layer of the size that it starts with."
             )
 
-    @property
-    def keeps_size(self) -> bool:
-        return getattr(self.layer, "keeps_size", False)
-
-    @property
-    def by_position(self) -> bool:
-        return getattr(self.layer, "by_position", False)
-
-    @property
-    def n_in(self) -> int | None:
-        return getattr(self.layer, "n_in", None)
-
-    @property
-    def n_out(self) -> int | None:
-        return getattr(self.layer, "n_out", None)
-
-    def init(self, key: jax.Array) -> Any:
-        return self.layer.init(key)
-
-    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Tree]:
-        y, tape = self.layer.forward(params, x, key)
+    def forward(self, params: Params, x: jax.Array, key: Context | jax.Array | None = None) -> tuple[jax.Array, Tree]:
+        y, tape = layer_forward(self.layer, params, x, context_of(key))
         if y.shape != x.shape:
             raise ValueError(f"{self}: the branch turns shape {x.shape} into {y.shape}, so the two cannot be added.")
         return x + y, tape
 
-    def backward(self, params: Any, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
-        branch, deltas = self.layer.backward(params, tape, delta)
-        return delta + branch, deltas
-
-    def contract(self, f: Callable[[Layer, Tree, Tree], Tree], tape: Tree, deltas: Tree) -> Tree:
-        return contract(self.layer, f, tape, deltas)
+    def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
+        branch, results = pull(self.layer, f, params, tape, delta)
+        return delta + branch, results
 
 
 def mlp(

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from funcnet import contractions
-from funcnet.arguments import check_features
+from funcnet._core.arguments import check_features
+from funcnet._core.numerics import sum_of_products, total
+from funcnet._core.protocols import Initializer
+from funcnet._core.specs import spec
+from funcnet._core.workarounds import sum_of_outer_products
 from funcnet.initializers import GlorotUniform
-from funcnet.precision import accumulation_type, sum_of_outer_products, sum_of_products, total
-from funcnet.protocols import Initializer
-from funcnet.spec import spec
 
 
 @spec
@@ -78,63 +78,6 @@ class Dense:
         grads = {"w": sum_of_outer_products(x, delta)}
         return grads | {"b": total(delta, (0,))} if self.bias else grads
 
-    def square_norms(self, tape: jax.Array, deltas: jax.Array) -> jax.Array:
-        """‖g_i‖², with the bias as the weight of a constant unit 1: (‖x‖² + 1) ‖δ‖² (Goodfellow, 2015).
-
-        A gradient over T positions is formed, in T n_in n_out products, or its norm taken without
-        it, as Σ_ts (x_t·x_s + 1)(δ_t·δ_s), in T² (n_in + n_out): whichever is less.
-        """
-        x, delta, one = _by_position(tape), _by_position(deltas), float(self.bias)
-        positions = x.shape[1]
-        if positions > 1 and positions * (self.n_in + self.n_out) > self.n_in * self.n_out:
-            return contractions.generic_square_norms(self, tape, deltas)
-        x_squares, delta_squares = total(x * x, (2,)) + one, total(delta * delta, (2,))
-        if positions == 1:
-            return (x_squares * delta_squares)[:, 0]
-        pairs = (_products(x, x, 1) + one) * _products(delta, delta, 1)
-        # Positions that cancel leave rounding behind: a norm may be too large by it, never too small.
-        rounding = 8 * jnp.finfo(x.dtype).eps * total(jnp.sqrt(x_squares * delta_squares), (1,)) ** 2
-        return jnp.maximum(total(pairs, (1, 2)), 0) + rounding
-
-    def square_sum(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
-        """Σ_i g_i², entry by entry: without positions (x²)ᵀ δ²."""
-        if math.prod(tape.shape[1:-1]) > 1:
-            return contractions.generic_square_sum(self, tape, deltas)
-        return self.gradient(jnp.square(_rows(tape)), jnp.square(_rows(deltas)))
-
-    def inner(self, tape: jax.Array, deltas: jax.Array, tape2: jax.Array, deltas2: jax.Array) -> jax.Array:
-        """g_i·h_j = Σ_ts (x_it·x'_js + 1)(δ_it·δ'_js), or from the gradients where that is less."""
-        x2, delta2, m, m2 = _rows(tape2), _rows(deltas2), len(tape), len(tape2)
-        rows, columns = math.prod(tape.shape[:-1]), len(x2)
-        positions, positions2 = rows // max(m, 1), columns // max(m2, 1)
-        without = rows * columns * (self.n_in + self.n_out)
-        if positions * positions2 > 1 and without > (rows + columns + m * m2) * self.n_in * self.n_out:
-            return contractions.generic_inner(self, tape, deltas, tape2, deltas2)
-
-        def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
-            x, delta = map(_rows, part)
-            pairs = (_products(x, x2, 0) + float(self.bias)) * _products(delta, delta2, 0)
-            if positions * positions2 == 1:
-                return pairs
-            return total(pairs.reshape(len(part[0]), positions, m2, positions2), (1, 3))
-
-        if positions * positions2 == 1:
-            return block((tape, deltas))
-        return contractions.in_blocks(block, (tape, deltas), 2 * positions * columns)
-
-
-def _rows(values: jax.Array) -> jax.Array:
-    """(m, *positions, features) as (m T, features), in the accumulation type."""
-    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1]).astype(accumulation_type(values.dtype))
-
-
-def _by_position(values: jax.Array) -> jax.Array:
-    """(m, *positions, features) as (m, T, features), in the accumulation type."""
-    return _rows(values).reshape(len(values), math.prod(values.shape[1:-1]), values.shape[-1])
-
-
-def _products(a: jax.Array, b: jax.Array, examples: int) -> jax.Array:
-    """a_t·b_s over the features, for all pairs of rows (0), or of those within each example (1)."""
-    each = tuple(range(examples))
-    over = (examples + 1,)
-    return lax.dot_general(a, b, ((over, over), (each, each)), precision=lax.Precision.HIGHEST)
+    def as_dense(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool]:
+        x, delta = (a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1]) for a in (tape, deltas))
+        return x, delta, self.bias

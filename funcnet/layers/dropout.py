@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from funcnet.keys import draw, typed
-from funcnet.layers.activations import Parameterless, Pass
-from funcnet.spec import spec
+from funcnet._core.keys import draw, typed
+from funcnet._core.specs import spec
+from funcnet.layers.base import Parameterless, Pass
 
 
 @spec
@@ -29,7 +29,7 @@ class Dropout(Parameterless):
     """
 
     rate: float
-    draws: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("key",)
     elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.drawing import COLOURS, axes_of, legend, plain
+from funcnet._core.figures import COLOURS, axes_of, legend, plain
 
 DASHES = ("--", ":", "-.")  # one for each metric
 
@@ -37,11 +37,11 @@ class History:
     """
 
     names: tuple[str, ...]
-    columns: dict[str, Any]
-    epochs: Any
-    best_epoch: Any
+    columns: dict[str, jax.Array]
+    epochs: jax.Array | int
+    best_epoch: jax.Array | int
     stopped: str = ""
-    telemetry: dict[str, Any] = dataclasses.field(default_factory=dict)
+    telemetry: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     looks: int = 0
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -52,8 +52,8 @@ class History:
     def seen(self, name: str) -> np.ndarray:
         """The values of one name of the telemetry, in order of `seen("step")`."""
         if name not in self.telemetry:
-            there = ", ".join(self.telemetry) or "none: ask fit for it by telemetry=10, say"
-            raise KeyError(f"history: no telemetry {name!r}; there is {there}.")
+            names = ", ".join(self.telemetry) or "none: ask fit for it by telemetry=10, say"
+            raise KeyError(f"history: no telemetry {name!r}; there is {names}.")
         return np.asarray(self.telemetry[name])[: int(self.epochs) * self.looks]
 
     def to_csv(self, path: str | Path) -> None:

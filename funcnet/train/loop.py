@@ -1,33 +1,22 @@
 """The loop over epochs: what it carries, what it records after each, and when it ends."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from funcnet.backprop import cost, predict
-from funcnet.precision import accumulation_type
-from funcnet.protocols import AnyLayer, Params
+from funcnet._core.numerics import accumulation_type
+from funcnet._core.protocols import Params
+from funcnet.propagation import predict
 from funcnet.train.epoch import compiled_epoch, epoch_of
 from funcnet.train.history import History
-from funcnet.train.metrics import Metric
+from funcnet.train.measurements import larger_is_better, measured, names, shapes_of
+from funcnet.train.options import Job
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping
-from funcnet.train.update import Data, Method, Task
 
 RUNNING, STOPPED_EARLY, NOT_FINITE = 0, 1, 2  # the status of a training
-
-
-class Job(NamedTuple):
-    """What stays the same from epoch to epoch. `net` is what is evaluated: `task.net` without its `Cast`."""
-
-    task: Task
-    net: AnyLayer
-    data: Data
-    validation: Data | None
-    metrics: tuple[Metric, ...]
-    early_stopping: EarlyStopping | None
 
 
 class Progress(NamedTuple):
@@ -43,123 +32,109 @@ class Progress(NamedTuple):
     best_epoch: jax.Array
 
 
-def begin(job: Job, method: Method, state: TrainState, epochs: int) -> Progress:
+def begin(job: Job, state: TrainState, epochs: int) -> Progress:
     """The carry before the first epoch."""
-    room = epochs * looks(job, method)
-    seen = looked_at(job, method, state) if method.telemetry else ()
+    room = epochs * looks(job)
+    looked = looked_at(job, state) if job.options.telemetry else ()
     dtype = accumulation_type(jnp.result_type(*jax.tree.leaves(state.params)))
     return Progress(
         state=state,
         epoch=jnp.zeros((), jnp.int32),
         status=jnp.full((), RUNNING, jnp.int32),
         columns={name: jnp.full(epochs, jnp.nan, dtype) for name in names(job)},
-        telemetry={name: jnp.full(room, jnp.nan, dtype) for name in seen},
-        best=() if job.early_stopping is None else state.params,
+        telemetry={name: jnp.full(room, jnp.nan, dtype) for name in looked},
+        best=() if job.options.early_stopping is None else state.params,
         best_value=jnp.asarray(jnp.inf, dtype),
         best_epoch=jnp.zeros((), jnp.int32),
     )
 
 
-def run(job: Job, method: Method, now: Progress, until: Any) -> Progress:
+def run(job: Job, start: Progress, until: int | jax.Array) -> Progress:
     """Epochs until that number, or until there is a reason to stop."""
 
-    def one(now: Progress) -> Progress:
-        state, found = epoch_of(job.task, method, now.state, job.data)
-        output = predict(job.net, state.params, job.data.x) if job.metrics else None
-        return recorded(job, now, state, found, output)
+    def one(progress: Progress) -> Progress:
+        state, results = epoch_of(job.options, progress.state, job.data)
+        output = predict(job.options.net, state.params, job.data.x) if job.options.metrics else None
+        return recorded(job, progress, state, results, output)
 
-    return jax.lax.while_loop(lambda now: (now.epoch < until) & (now.status == RUNNING), one, now)
+    def goes_on(progress: Progress) -> jax.Array:
+        return (progress.epoch < until) & (progress.status == RUNNING)
+
+    return jax.lax.while_loop(goes_on, one, start)
 
 
 def recorded(
-    job: Job, now: Progress, state: TrainState, found: dict[str, jax.Array], output: jax.Array | None
+    job: Job, before: Progress, state: TrainState, results: dict[str, jax.Array], output: jax.Array | None
 ) -> Progress:
-    """The carry after an epoch, from the network's output for the data (None without metrics)."""
-    row = {"cost": found["cost"], **measured(job, state.params, output)}
-    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((found["cost"], state.params))]).all()
-    columns = {name: column.at[now.epoch].set(row[name].astype(column.dtype)) for name, column in now.columns.items()}
-    telemetry = {name: _put(seen, now.epoch, found[name]) for name, seen in now.telemetry.items()}
-    then = now._replace(state=state, epoch=now.epoch + 1, columns=columns, telemetry=telemetry)
-    if job.early_stopping is not None:
-        then = _watched(job, job.early_stopping, then, row[job.early_stopping.monitor])
-    failed = now._replace(status=jnp.full_like(now.status, NOT_FINITE))
+    """The carry after an epoch, from its results and the network's output for the data (None without metrics)."""
+    row = {"cost": results["cost"], **measured(job, state.params, output)}
+    # An example's cost must not end a private training: that would tell who is in the data.
+    watched = (state.params, () if job.options.privacy else results["cost"])
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(watched)]).all()
+    epoch, stopping = before.epoch, job.options.early_stopping
+    columns = {name: column.at[epoch].set(row[name].astype(column.dtype)) for name, column in before.columns.items()}
+    telemetry = {name: _put(values, epoch, results[name]) for name, values in before.telemetry.items()}
+    then = before._replace(state=state, epoch=epoch + 1, columns=columns, telemetry=telemetry)
+    if stopping is not None:
+        then = _watched(job, stopping, then, row[stopping.monitor])
+    failed = before._replace(status=jnp.full_like(before.status, NOT_FINITE))
     return jax.tree.map(partial(jnp.where, finite), then, failed)
 
 
-def _put(seen: jax.Array, epoch: jax.Array, new: jax.Array) -> jax.Array:
+def _put(values: jax.Array, epoch: jax.Array, new: jax.Array) -> jax.Array:
     """An epoch's telemetry at its place."""
-    return jax.lax.dynamic_update_slice(seen, new.astype(seen.dtype), (epoch * len(new),))
+    return jax.lax.dynamic_update_slice(values, new.astype(values.dtype), (epoch * len(new),))
 
 
-def looks(job: Job, method: Method) -> int:
+def looks(job: Job) -> int:
     """How often telemetry is taken in an epoch."""
-    return -(-len(job.data.x) // method.batch_size) // method.telemetry if method.telemetry else 0
+    every = job.options.telemetry
+    return -(-len(job.data.x) // job.options.batch_size) // every if every else 0
 
 
-def looked_at(job: Job, method: Method, state: TrainState) -> tuple[str, ...]:
+def looked_at(job: Job, state: TrainState) -> tuple[str, ...]:
     """The names of what telemetry looks at."""
-    _, found = compiled_epoch.eval_shape(job.task, method, state, shapes_of(job.data))  # it keeps what it traced
-    return tuple(name for name in found if name != "cost")
+    _, results = compiled_epoch.eval_shape(job.options, state, shapes_of(job.data))  # it keeps what it traced
+    return tuple(name for name in results if name != "cost")
 
 
-def shapes_of(data: Data) -> Data:
-    """The data's shapes, and the types that they have on the device."""
-    kind = jax.dtypes.canonicalize_dtype
-    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, kind(part.dtype)), data)
-
-
-def _watched(job: Job, stopping: EarlyStopping, now: Progress, value: jax.Array) -> Progress:
+def _watched(job: Job, stopping: EarlyStopping, then: Progress, value: jax.Array) -> Progress:
+    """The carry with the best parameters so far, and stopped if there were none for long."""
     sign = -1 if stopping.monitor in larger_is_better(job) else 1
-    value = sign * value.astype(now.best_value.dtype)
-    better = (value < now.best_value - stopping.min_change) | (now.best_epoch == 0)
-    best_epoch = jnp.where(better, now.epoch, now.best_epoch)
-    waited = now.epoch - best_epoch
-    return now._replace(
-        best=jax.tree.map(partial(jnp.where, better), now.state.params, now.best),
-        best_value=jnp.where(better, value, now.best_value),
+    value = sign * value.astype(then.best_value.dtype)
+    better = ~jnp.isnan(value) & ((then.best_epoch == 0) | (value < then.best_value - stopping.min_change))
+    best_epoch = jnp.where(better, then.epoch, then.best_epoch)
+    waited = then.epoch - best_epoch
+    return then._replace(
+        best=jax.tree.map(partial(jnp.where, better), then.state.params, then.best),
+        best_value=jnp.where(better, value, then.best_value),
         best_epoch=best_epoch,
-        status=jnp.where(waited >= stopping.patience, STOPPED_EARLY, now.status),
+        status=jnp.where(waited >= stopping.patience, STOPPED_EARLY, then.status),
     )
 
 
-def measured(job: Job, params: Params, output: jax.Array | None) -> dict[str, jax.Array]:
-    """What is recorded beside the cost of the epoch, in evaluation: no dropout."""
-    row = {} if output is None else {m.name: m.value(output, job.data.y, job.data.weights) for m in job.metrics}
-    if job.validation is not None:
-        x, y, _ = job.validation
-        row["validation_cost"] = cost(job.net, job.task.loss, params, x, y)
-        held = predict(job.net, params, x) if job.metrics else None
-        row |= {f"validation_{m.name}": m.value(held, y, None) for m in job.metrics if held is not None}
-    return row
-
-
-def names(job: Job) -> tuple[str, ...]:
-    """The columns, in the order in which one reads them."""
-    sets = ("",) if job.validation is None else ("", "validation_")
-    return tuple(prefix + name for name in ("cost", *(metric.name for metric in job.metrics)) for prefix in sets)
-
-
-def larger_is_better(job: Job) -> tuple[str, ...]:
-    """The columns of which the largest value is the best."""
-    larger = [metric.name for metric in job.metrics if metric.larger_is_better]
-    return tuple(name for name in names(job) if name.removeprefix("validation_") in larger)
-
-
 def finished(end: Progress) -> TrainState:
-    """The state with the best parameters, if they were kept (before the first epoch they are the starting ones)."""
-    return end.state if end.best == () else end.state._replace(params=end.best)
+    """The state with the best parameters, if they were kept and an epoch was the best; of one training, or of many."""
+    if end.best == ():
+        return end.state
+
+    def chosen(best: jax.Array, last: jax.Array) -> jax.Array:
+        there = end.best_epoch > 0
+        return jnp.where(there.reshape(*there.shape, *[1] * (best.ndim - there.ndim)), best, last)
+
+    return end.state._replace(params=jax.tree.map(chosen, end.best, end.state.params))
 
 
-def history_of(job: Job, method: Method, end: Progress, stopped: str = "") -> History:
+def history_of(job: Job, end: Progress, stopped: str = "") -> History:
     """What was recorded; in private training with ε, which depends on the number of epochs alone."""
-    recorded, columns, telemetry = names(job), end.columns, end.telemetry
-    if method.privacy is not None:
+    options, recorded, columns, telemetry = job.options, names(job), end.columns, end.telemetry
+    if options.privacy is not None:
         room = next(iter(columns.values())).shape
-        spent = method.privacy.epsilons(len(job.data.x), method.batch_size, room[-1])
+        spent = options.privacy.epsilons(len(job.data.x), options.batch_size, room[-1])
         recorded, columns = (*recorded, "epsilon"), {**columns, "epsilon": jnp.broadcast_to(jnp.asarray(spent), room)}
     if telemetry:
-        first = jnp.arange(looks(job, method)) * method.telemetry + 1
-        steps = -(-len(job.data.x) // method.batch_size)
+        first = jnp.arange(looks(job)) * options.telemetry + 1
+        steps = -(-len(job.data.x) // options.batch_size)
         numbers = jnp.add.outer(jnp.arange(columns["cost"].shape[-1]) * steps, first).ravel()
         telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **telemetry}
-    return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job, method))
+    return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job))

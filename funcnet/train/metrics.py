@@ -1,28 +1,29 @@
 """Quantities beside the cost, of a whole data set at once: some are no means over examples."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from funcnet.precision import accumulation_type
-from funcnet.spec import spec
-
-__all__ = ["F1", "R2", "Accuracy", "MeanAbsoluteError", "Metric", "TopK"]
+from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.specs import spec
+from funcnet._core.weighting import for_reduction, reduced, weighted
 
 
 @runtime_checkable
 class Metric(Protocol):
     """A number for the outputs of a whole data set. One of your own is a class under `funcnet.spec`.
 
-    `name` is the column in the history; `larger_is_better` tells early stopping which way is up.
+    `name` and `larger_is_better` may be attributes of the class.
     """
-
-    larger_is_better: ClassVar[bool]
 
     @property
     def name(self) -> str:
         """The column in the history."""
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Which way early stopping takes for better."""
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
         """A scalar, from output and y as the loss takes them; weights as `funcnet.cost` takes them."""
@@ -32,9 +33,9 @@ class Metric(Protocol):
 class Accuracy:
     """The share of examples (and positions) whose largest output is the class y.
 
-    y holds integer classes, or probabilities, whose largest is meant. With a single output, or y
-    of booleans or 0 and 1 shaped like the output, it is the share of answers on the right side
-    of logit 0, as for `BinaryCrossEntropy`.
+    y holds integer classes, or probabilities that sum to 1, whose largest is meant. With a single output, or y
+    shaped like the output and of booleans, integers, or numbers that do not sum to 1 (several labels, or none), it is
+    the share of answers on the right side of logit 0, as for `BinaryCrossEntropy`.
 
     Example:
         >>> import funcnet as fn, jax.numpy as jnp
@@ -42,14 +43,16 @@ class Accuracy:
         0.5
     """
 
-    larger_is_better: ClassVar[bool] = True
-    name: ClassVar[str] = "accuracy"
+    larger_is_better = True
+    name = "accuracy"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
-        if _is_binary(output, y):
-            right = (output > 0) == (y.astype(output.dtype) > 0.5)
-            return _mean(right.mean(-1, dtype=accumulation_type(output.dtype)), weights)
-        return _mean((output.argmax(-1) == _classes(y, output)).astype(accumulation_type(output.dtype)), weights)
+        wide = accumulation_type(output.dtype)
+        if y.shape != output.shape:
+            return _mean((output.argmax(-1) == _classes(self, output, y)).astype(wide), weights)
+        answers = ((output > 0) == (y.astype(wide) > 0.5)).mean(-1, dtype=wide)
+        classes = (output.argmax(-1) == y.argmax(-1)).astype(wide)
+        return _mean(jnp.where(_are_answers(output, y, weights), answers, classes), weights)
 
 
 @spec
@@ -57,7 +60,7 @@ class TopK:
     """The share of examples whose class is among the k largest outputs."""
 
     k: int
-    larger_is_better: ClassVar[bool] = True
+    larger_is_better = True
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -71,19 +74,20 @@ class TopK:
         if self.k > output.shape[-1]:
             raise ValueError(f"{self}: there are only {output.shape[-1]} outputs.")
         _, best = jax.lax.top_k(output, self.k)
-        found = (best == _classes(y, output)[..., None]).any(-1)
-        return _mean(found.astype(accumulation_type(output.dtype)), weights)
+        right = (best == _classes(self, output, y)[..., None]).any(-1)
+        return _mean(right.astype(accumulation_type(output.dtype)), weights)
 
 
 @spec
 class MeanAbsoluteError:
     """The mean of |a - y| over examples, positions and features."""
 
-    larger_is_better: ClassVar[bool] = False
-    name: ClassVar[str] = "mean_absolute_error"
+    larger_is_better = False
+    name = "mean_absolute_error"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
-        return _mean(jnp.abs(output - y).mean(-1, dtype=accumulation_type(output.dtype)), weights)
+        a, y = _matched(self, output, y)
+        return _mean(jnp.abs(a - y).mean(-1), weights)
 
 
 @spec
@@ -93,16 +97,18 @@ class R2:
     No mean over examples. A target that never varies has none to explain: NaN.
     """
 
-    larger_is_better: ClassVar[bool] = True
-    name: ClassVar[str] = "r2"
+    larger_is_better = True
+    name = "r2"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
-        wide = accumulation_type(output.dtype)
-        a, y = (values.astype(wide) for values in (output, y))
-        share = _shares(weights, a.shape[:-1], wide)[..., None]
-        rows = tuple(range(a.ndim - 1))
-        centred = y - (share * y).sum(rows, keepdims=True)
-        return (1 - (share * (a - y) ** 2).sum(rows) / (share * centred**2).sum(rows)).mean()
+        a, y = _matched(self, output, y)
+        counts = jnp.ones(a.shape[:-1], bool) if weights is None else _wide(weights, a.shape[:-1]) > 0
+        rows, counts = tuple(range(a.ndim - 1)), counts[..., None]
+        most = jnp.max(y, rows, where=counts, initial=-jnp.inf)
+        least = jnp.min(y, rows, where=counts, initial=jnp.inf)
+        varies, mean = most > least, _sums(y, weights) / _sums(jnp.ones_like(y), weights)
+        spread = _sums((y - jnp.expand_dims(mean, rows)) ** 2, weights)
+        return jnp.where(varies, 1 - _sums((a - y) ** 2, weights) / jnp.where(varies, spread, 1), jnp.nan).mean()
 
 
 @spec
@@ -112,37 +118,63 @@ class F1:
     No mean over examples. A class that is neither in y nor read counts as 0.
     """
 
-    larger_is_better: ClassVar[bool] = True
-    name: ClassVar[str] = "f1"
+    larger_is_better = True
+    name = "f1"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
         wide = accumulation_type(output.dtype)
-        if _is_binary(output, y):
-            read, true = (output > 0).astype(wide), (y.astype(wide) > 0.5).astype(wide)
-        else:
-            classes = output.shape[-1]
-            read, true = (jax.nn.one_hot(c, classes, dtype=wide) for c in (output.argmax(-1), _classes(y, output)))
-        share = _shares(weights, output.shape[:-1], wide)[..., None]
-        rows = tuple(range(output.ndim - 1))
-        both, either = (share * read * true).sum(rows), (share * (read + true)).sum(rows)
+        classes = output.argmax(-1), _classes(self, output, y)
+        read, true = (jax.nn.one_hot(c, output.shape[-1], dtype=wide) for c in classes)
+        if y.shape == output.shape:
+            answers = _are_answers(output, y, weights)
+            read = jnp.where(answers, (output > 0).astype(wide), read)
+            true = jnp.where(answers, (y.astype(wide) > 0.5).astype(wide), true)
+        both, either = _sums(read * true, weights), _sums(read + true, weights)
         return jnp.where(either > 0, 2 * both / jnp.where(either > 0, either, 1), 0).mean()
 
 
-def _is_binary(output: jax.Array, y: jax.Array) -> bool:
-    return y.shape == output.shape and (output.shape[-1] == 1 or not jnp.issubdtype(y.dtype, jnp.floating))
+def _are_answers(output: jax.Array, y: jax.Array, weights: jax.Array | None) -> bool | jax.Array:
+    """Whether each output is a question of its own, answered by y: else y holds the probabilities of classes."""
+    if output.shape[-1] == 1 or not jnp.issubdtype(y.dtype, jnp.floating):
+        return True
+    off = jnp.abs(y.sum(-1, dtype=accumulation_type(y.dtype)) - 1) > 1e-2
+    return off.any() if weights is None else (off & (_wide(weights, off.shape) > 0)).any()
 
 
-def _classes(y: jax.Array, output: jax.Array) -> jax.Array:
-    return y.argmax(-1) if y.shape == output.shape else y
+def _classes(metric: Metric, output: jax.Array, y: jax.Array) -> jax.Array:
+    """The class of every example (and position), counted wide enough for all that there are."""
+    if y.shape == output.shape:
+        return y.argmax(-1)
+    if y.shape != output.shape[:-1] or output.shape[-1] == 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+        remedy = f" For a single output use y[..., None], shaped {output.shape}." if output.shape[-1] == 1 else ""
+        raise ValueError(
+            f"{metric}: expected integer classes shaped {output.shape[:-1]} or probabilities shaped {output.shape}, "
+            f"got y of {y.dtype} shaped {y.shape}.{remedy}"
+        )
+    return y.astype(jnp.int32)
 
 
-def _shares(weights: jax.Array | None, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """What each example (and position) counts, shaped so; they sum to 1 (to 0 where nothing counts)."""
-    wide = jnp.ones(shape, dtype) if weights is None else weights.astype(dtype)
-    wide = jnp.broadcast_to(wide.reshape(*wide.shape, *[1] * (len(shape) - wide.ndim)), shape)
-    whole = wide.sum()
-    return jnp.where(whole == 0, 0, wide / jnp.where(whole == 0, 1, whole))
+def _matched(metric: Metric, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Output and target in the accumulation type, if their shapes are equal: they are never broadcast."""
+    if output.shape != y.shape:
+        raise ValueError(
+            f"{metric}: expected y shaped like the output, {output.shape}, got {y.shape}. For one feature use "
+            "y[..., None]."
+        )
+    wide = accumulation_type(output.dtype)
+    return output.astype(wide), y.astype(wide)
+
+
+def _wide(weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """A weight for each example and position."""
+    return jnp.broadcast_to(weights.reshape(*weights.shape, *[1] * (len(shape) - weights.ndim)), shape)
+
+
+def _sums(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Σ over examples (and positions) of each feature, by their weights."""
+    weights = for_reduction(weights, "mean")
+    return total(weighted(values, weights), tuple(range(values.ndim - 1)))
 
 
 def _mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    return (_shares(weights, values.shape, values.dtype) * values).sum()
+    return reduced(values, weights, "mean")

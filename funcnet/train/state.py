@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcnet import arguments
-from funcnet.keys import typed
-from funcnet.protocols import Params
+from funcnet._core import arguments
+from funcnet._core.keys import typed
+from funcnet._core.protocols import Params
 
 
 class TrainState(NamedTuple):
@@ -39,7 +39,7 @@ def train_state(optimizer: optax.GradientTransformation, params: Params, key: ja
         A `TrainState` at step 0.
 
     Raises:
-        TypeError: something that is no optimiser, or no key.
+        TypeError: `optimizer` is not an optimiser, or `key` not a key.
 
     Example:
         >>> import funcnet as fn, jax, optax
@@ -54,6 +54,6 @@ def train_state(optimizer: optax.GradientTransformation, params: Params, key: ja
 
 
 def check_optimizer(optimizer: optax.GradientTransformation) -> None:
-    """Refuse what is no optax transformation."""
+    """Refuse a value that is not an optax transformation."""
     if not callable(getattr(optimizer, "init", None)) or not callable(getattr(optimizer, "update", None)):
         raise TypeError(f"optimizer: expected one of optax's, such as optax.adam(1e-3), got {optimizer!r}.")

@@ -1,11 +1,14 @@
 """`EarlyStopping`: when to end a training, and which parameters to give back."""
 
-from funcnet.spec import spec
+from funcnet._core.specs import spec
 
 
 @spec
 class EarlyStopping:
     """Stop when a recorded quantity has not improved for `patience` epochs; give back the best parameters.
+
+    Any number is better than NaN. If there was no number at all, there is a warning, and the parameters of the last
+    epoch are given back.
 
     Args:
         monitor: the column to watch: "validation_cost", "cost", "validation_accuracy", …
@@ -25,3 +28,10 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         if self.patience < 1 or self.min_change < 0:
             raise ValueError(f"{self}: patience must be 1 or more and min_change 0 or more.")
+
+
+def never_a_number(stopping: EarlyStopping) -> str:
+    return (
+        f"{stopping}: {stopping.monitor} was NaN in every epoch, so none was the best, and the parameters of the last "
+        "are returned. See why it is NaN, or monitor another column."
+    )

@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.drawing import axes_of
+from funcnet._core.figures import axes_of
 from funcnet.train.history import History
 from funcnet.train.state import TrainState
+
+Axis = tuple[str, list[str]]  # a name and labels
+Grid = tuple[Axis, Axis, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -60,7 +63,7 @@ class Trainings:
             raise ValueError(f"trainings: none has a value of {self._column(column)}. See `stopped` for why.")
         return int(np.nanargmax(values) if self._column(column) in self.larger_is_better else np.nanargmin(values))
 
-    def grid(self, column: str | None = None, rows: str | None = None, columns: str | None = None) -> Any:
+    def grid(self, column: str | None = None, rows: str | None = None, columns: str | None = None) -> Grid:
         """A table of a column over two swept quantities, the mean over all else (seeds, mostly).
 
         Args:
@@ -93,8 +96,8 @@ class Trainings:
         for i, row in enumerate(swept[rows]):
             for j, other in enumerate(swept[columns]):
                 here = [_label(lane[rows]) == row and _label(lane[columns]) == other for lane in self.lanes]
-                own = values[np.array(here) & ~np.isnan(values)]
-                means[i, j] = own.mean() if len(own) else np.nan
+                cell = values[np.array(here) & ~np.isnan(values)]
+                means[i, j] = cell.mean() if len(cell) else np.nan
         return (rows, swept[rows]), (columns, swept[columns]), means
 
     def plot(
@@ -115,8 +118,8 @@ class Trainings:
         """
         self.best(column)  # refuses where there is nothing to draw
         (row_name, row_labels), (column_name, column_labels), means = self.grid(column, rows, columns)
-        own, ax = ax is None, axes_of(ax, "Trainings.plot")
-        if own:  # room for a number in every field
+        alone, ax = ax is None, axes_of(ax, "Trainings.plot")
+        if alone:  # room for a number in every field
             ax.figure.set_size_inches(max(6.4, 2.4 + 0.7 * len(column_labels)), max(4.8, 1.2 + 0.4 * len(row_labels)))
         name = self._column(column)
         larger = name in self.larger_is_better

@@ -8,42 +8,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcnet import arguments
-from funcnet.backprop import backprop, value_and_grad
-from funcnet.custom_vjp import as_cost
-from funcnet.precision import accumulation_type
-from funcnet.privacy import clipped_gradient, noised_mean
-from funcnet.protocols import AnyLayer, Loss, Params, Penalty, Tree
-from funcnet.train.private import Privacy
+from funcnet._core import arguments, weighting
+from funcnet._core.masks import kept
+from funcnet._core.numerics import accumulation_type
+from funcnet._core.protocols import Params, Tree
+from funcnet.interop import as_cost
+from funcnet.per_example.privacy import clipped_gradient, noised_mean
+from funcnet.propagation import backprop, predict, value_and_grad
+from funcnet.train.options import Data, Options
+from funcnet.train.privacy_account import Privacy
 
 Carry = tuple[Params, optax.OptState]
-
-
-class Task(NamedTuple):
-    """What is learned: specs, and the arrays in them."""
-
-    net: AnyLayer
-    loss: Loss
-    penalty: Penalty | None
-    trainable: Tree | None
-
-
-class Method(NamedTuple):
-    """How it is learned: the host's choices, static under `jit`."""
-
-    optimizer: optax.GradientTransformation
-    batch_size: int
-    accumulate: int
-    privacy: Privacy | None = None
-    telemetry: int = 0
-
-
-class Data(NamedTuple):
-    """Examples, first in each array. `rows` of a batch say which of the data set's they are."""
-
-    x: Any
-    y: Any
-    weights: Any
 
 
 class Batch(NamedTuple):
@@ -58,136 +33,124 @@ class Batch(NamedTuple):
     step: jax.Array
 
 
+class Inputs(NamedTuple):
+    """A batch as it is propagated: weights are 0 for what fills up; keys are those of the examples."""
+
+    x: jax.Array
+    y: jax.Array
+    weights: jax.Array | None
+    keys: jax.Array | None
+
+
 class Outcome(NamedTuple):
-    """What an update was made from: the batch's cost, what it weighs in the epoch's, its gradient."""
+    """What an update was made from: the batch's cost, the mass that it has in the epoch's, its gradient."""
 
     value: jax.Array
     mass: jax.Array
     grads: Tree
 
 
-def update(task: Task, method: Method, draw_key: jax.Array, carry: Carry, batch: Batch) -> tuple[Carry, Outcome]:
-    """One update of parameters and optimiser. An example draws by its row, so that no batch matters to it."""
+def update(options: Options, draw_key: jax.Array, carry: Carry, batch: Batch) -> tuple[Carry, Outcome]:
+    """One update of parameters and optimiser. An example's draws depend on its row and not on its batch."""
     params, opt_state = carry
-    x, y, _ = batch.data
-    options = options_of(task, draw_key, batch)
-    weights = options["weights"]
-    if method.privacy is None:
-        value, grads = _gradient(task, params, x, y, options, method.accumulate)
+    inputs = inputs_of(options, draw_key, batch)
+    output = jax.eval_shape(predict, options.cast_net, params, inputs.x)
+    mass = weighting.mass(output.shape[:-1], inputs.weights, output.dtype)
+    if options.privacy is None:
+        value, grads = _gradient(options, params, inputs, mass)
     else:  # rows are below 2³¹, so the noise shares no key with an example
         noise_key = jax.random.fold_in(draw_key, jnp.uint32(2**31) + batch.step.astype(jnp.uint32))
-        value, grads = _private_gradient(task, method, params, x, y, options, noise_key)
-    grads = _kept(task.trainable, grads)
-    extra = {} if method.privacy else _extra(task, method, carry, batch.data, options, value, grads)
-    step = optax.with_extra_args_support(method.optimizer).update
+        value, grads = _private_gradient(options, options.privacy, params, inputs, mass, noise_key)
+    grads = kept(options.trainable, grads)
+    extra = _extra(options, carry, inputs, value, grads)
+    step = optax.with_extra_args_support(options.optimizer).update
     updates, opt_state = step(grads, opt_state, params, **extra)
-    mass = jnp.asarray(len(x), value.dtype) if weights is None else weights.sum()
-    return (optax.apply_updates(params, _kept(task.trainable, updates)), opt_state), Outcome(value, mass, grads)
+    params = optax.apply_updates(params, kept(options.trainable, updates))
+    return (params, opt_state), Outcome(value, jnp.asarray(mass, value.dtype), grads)
 
 
-def options_of(task: Task, draw_key: jax.Array, batch: Batch) -> dict[str, Any]:
-    """What `value_and_grad` is told beside the data: weights, 0 for what fills up, penalty, keys."""
-    keys = jax.vmap(partial(jax.random.fold_in, draw_key))(batch.rows) if arguments.draws(task.net) else None
-    return {"weights": _weights(batch), "penalty": task.penalty, "key": keys}
+def inputs_of(options: Options, draw_key: jax.Array, batch: Batch) -> Inputs:
+    """What is propagated for a batch."""
+    x, y, _ = batch.data
+    draws = arguments.draws(options.net)
+    keys = jax.vmap(partial(jax.random.fold_in, draw_key))(batch.rows) if draws else None
+    return Inputs(x, y, _weights(batch), keys)
 
 
-def _extra(
-    task: Task, method: Method, carry: Carry, data: Data, options: dict[str, Any], value: jax.Array, grads: Tree
-) -> dict[str, Any]:
-    """What an optimiser may ask for beside the gradient. A `Backprop` is made only for one that does."""
-    if not isinstance(method.optimizer, optax.GradientTransformationExtraArgs):
+def needs_backprop(opt_state: optax.OptState) -> bool:
+    """Whether an optimiser asks for the `Backprop` of the batch.
+
+    It says so in its state: the state's class has an attribute `needs_backprop` that is true. States stand inside
+    the states of whatever wraps a transformation (`optax.chain`, `inject_hyperparams`, `masked`, …).
+    """
+
+    def asks(part: Any) -> bool:
+        return bool(getattr(part, "needs_backprop", False))
+
+    return any(map(asks, jax.tree.leaves(opt_state, is_leaf=asks)))
+
+
+def _extra(options: Options, carry: Carry, inputs: Inputs, value: jax.Array, grads: Tree) -> dict[str, Any]:
+    """What an optimiser is given beside the gradient, if it takes such arguments. Nothing of it is private."""
+    if options.privacy is not None or not isinstance(options.optimizer, optax.GradientTransformationExtraArgs):
         return {}
     params, opt_state = carry
-    value_fn = as_cost(task.net, task.loss, data.x, data.y, **options)
+    net, loss, (x, y, weights, keys) = options.cast_net, options.loss, inputs
+    value_fn = as_cost(net, loss, x, y, weights=weights, penalty=options.penalty, key=keys)
     extra = {"value": value, "grad": grads, "value_fn": value_fn}
-    step = optax.with_extra_args_support(method.optimizer).update
-
-    def whole() -> dict[str, Any]:
-        own = {"weights": options["weights"], "key": options["key"]}
-        return {"backprop": backprop(task.net, task.loss, params, data.x, data.y, **own)}
-
-    def works(more: Callable[[], dict[str, Any]]) -> bool:
-        try:
-            jax.eval_shape(lambda: step(grads, opt_state, params, **extra, **more()))
-        except Exception:  # if it is another error than it seems, it comes again in the update
-            return False
-        return True
-
-    if works(lambda: {"backprop": _Question()}):
-        return extra  # nobody looked at it
-    if not works(whole) and works(dict):
-        return extra  # optax.lbfgs and its like refuse words that they do not know
-    if method.accumulate > 1:
-        raise ValueError(
-            "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
-            "Use accumulate=1."
-        )
-    return extra | whole()
+    if needs_backprop(opt_state):
+        extra["backprop"] = backprop(net, loss, params, x, y, weights=weights, key=keys)
+    return extra
 
 
-class _Question:
-    """Stands for a `Backprop` and fails whoever looks at it."""
+def _gradient(options: Options, params: Params, inputs: Inputs, mass: float | jax.Array) -> tuple[jax.Array, Tree]:
+    """`value_and_grad` of a batch, propagated at once or in equal parts."""
+    net, loss, penalty = options.cast_net, options.loss, options.penalty
+    if options.accumulate == 1:
+        x, y, weights, keys = inputs
+        return value_and_grad(net, loss, params, x, y, weights=weights, penalty=penalty, key=keys)
+
+    def summed(part: Inputs) -> tuple[jax.Array, Tree]:
+        x, y, weights, keys = part
+        return value_and_grad(net, loss, params, x, y, weights=weights, key=keys, reduction="sum")
+
+    sums = _in_parts(summed, inputs, options.accumulate)
+    return weighting.penalised(penalty, params, *jax.tree.map(lambda s: weighting.safe_mean(s, mass), sums))
 
 
 def _private_gradient(
-    task: Task, method: Method, params: Params, x: Any, y: Any, options: dict[str, Any], noise_key: jax.Array
+    options: Options,
+    privacy: Privacy,
+    params: Params,
+    inputs: Inputs,
+    mass: float | jax.Array,
+    noise_key: jax.Array,
 ) -> tuple[jax.Array, Tree]:
     """`private_gradient` of a batch, clipped at once or in equal parts. The penalty comes after the noise."""
-    net, loss = task.net, task.loss
-    privacy, parts = method.privacy, method.accumulate
-    assert privacy is not None
+    net, loss = options.cast_net, options.loss
 
-    def clipped(x: Any, y: Any, weights: Any, key: Any) -> tuple[jax.Array, Tree]:
-        bp = backprop(net, loss, params, x, y, weights=weights, key=key)
-        grads, _ = clipped_gradient(net, bp, privacy.max_norm, privacy.per_layer)
+    def clipped(part: Inputs) -> tuple[jax.Array, Tree]:
+        x, y, weights, keys = part
+        bp = backprop(net, loss, params, x, y, weights=weights, key=keys)
+        keep = None if options.trainable is None else jax.tree.unflatten(jax.tree.structure(params), options.trainable)
+        grads, _ = clipped_gradient(net, bp, privacy.max_norm, privacy.per_layer, trainable=keep)
         return bp.costs.sum(), grads
 
-    batch = (x, y, options["weights"], options["key"])
-    if parts == 1:
-        sums = clipped(*batch)
-    else:
-        split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
-        start = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(clipped, *jax.tree.map(lambda a: a[0], split)),
-        )
-        sums, _ = jax.lax.scan(lambda held, part: (jax.tree.map(jnp.add, held, clipped(*part)), None), start, split)
-    costs, grads = sums
-    mass = options["weights"].sum()
-    value = jnp.where(mass == 0, 0, costs / jnp.where(mass == 0, 1, mass))
-    grads = noised_mean(grads, noise_key, privacy.max_norm, privacy.noise_multiplier, method.batch_size)
-    return _penalised(task, params, value, grads)
+    cost, grads = clipped(inputs) if options.accumulate == 1 else _in_parts(clipped, inputs, options.accumulate)
+    grads = noised_mean(grads, noise_key, privacy.max_norm, privacy.noise_multiplier, options.batch_size)
+    return weighting.penalised(options.penalty, params, weighting.safe_mean(cost, mass), grads)
 
 
-def _gradient(
-    task: Task, params: Params, x: jax.Array, y: jax.Array, options: dict[str, Any], parts: int
-) -> tuple[jax.Array, Tree]:
-    """`value_and_grad` of a batch, propagated at once or in equal parts."""
-    net, loss = task.net, task.loss
-    if parts == 1:
-        return value_and_grad(net, loss, params, x, y, **options)
-    weights, key = options["weights"], options["key"]
+def _in_parts(summed: Callable[[Inputs], tuple[jax.Array, Tree]], inputs: Inputs, parts: int) -> tuple[jax.Array, Tree]:
+    """A sum over a batch's examples, of one equal part after the other, in the accumulation type."""
+    split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), inputs)
+    shapes = jax.eval_shape(summed, jax.tree.map(lambda a: a[0], split))
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, accumulation_type(s.dtype)), shapes)
 
-    def add(sums: Any, part: Any) -> tuple[Any, None]:
-        x, y, weights, key = part
-        found = value_and_grad(net, loss, params, x, y, weights=weights, key=key, reduction="sum")
-        return jax.tree.map(lambda whole, more: whole + more.astype(whole.dtype), sums, found), None
+    def add(sums: Any, part: Inputs) -> tuple[Any, None]:
+        return jax.tree.map(lambda whole, more: whole + more.astype(whole.dtype), sums, summed(part)), None
 
-    wide = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, accumulation_type(leaf.dtype)), params)
-    split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), (x, y, weights, key))
-    sums, _ = jax.lax.scan(add, (jnp.zeros((), accumulation_type(x.dtype)), wide), split)
-    mass = len(x) if weights is None else weights.sum()
-    means = jax.tree.map(lambda whole: jnp.where(mass == 0, 0, whole / jnp.where(mass == 0, 1, mass)), sums)
-    return _penalised(task, params, *means)
-
-
-def _penalised(task: Task, params: Params, value: jax.Array, grads: Tree) -> tuple[jax.Array, Tree]:
-    """With the penalty, added once, and in the parameters' types."""
-    penalty = task.penalty
-    if penalty is not None:
-        value = value + penalty.value(params)
-        grads = jax.tree.map(lambda g, more: g + more.astype(g.dtype), grads, penalty.gradient(params))
-    return value, jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
+    return jax.lax.scan(add, start, split)[0]
 
 
 def _weights(batch: Batch) -> jax.Array | None:
@@ -198,12 +161,3 @@ def _weights(batch: Batch) -> jax.Array | None:
     if weights is None:
         return counted.astype(accumulation_type(batch.data.x.dtype))
     return weights * counted.astype(weights.dtype).reshape(-1, *[1] * (weights.ndim - 1))
-
-
-def _kept(trainable: Tree | None, tree: Tree) -> Tree:
-    """What is trainable; 0 elsewhere."""
-    if trainable is None:
-        return tree
-    return jax.tree.map(
-        lambda keep, branch: jax.tree.map(lambda leaf: jnp.where(keep, leaf, 0), branch), trainable, tree
-    )

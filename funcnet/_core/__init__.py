@@ -1,0 +1,1 @@
+"""What all rooms stand on: protocols, specs, the walkers over layers, contractions, validation, numbers, files."""

@@ -1,0 +1,22 @@
+"""What a forward pass hands to its layers beside parameters and x."""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Context(NamedTuple):
+    """A combinator hands it on to its children; a leaf layer sees of it what it declares in `takes`.
+
+    Attributes:
+        key: None (evaluation), one key, or (m,) keys, one per example.
+        segments: (m, T) integers: only positions of the same segment see each other; None: all do.
+    """
+
+    key: jax.Array | None = None
+    segments: jax.Array | None = None
+
+
+def context_of(value: Context | jax.Array | None) -> Context:
+    """A context as it is; a key alone as the context that holds it."""
+    return value if isinstance(value, Context) else Context(value)

@@ -1,0 +1,1 @@
+"""Second derivatives from one forward pass: diagonals, Kronecker factors, preconditioning."""

@@ -1,0 +1,1 @@
+"""One weight's derivative, written out with its numbers."""

@@ -1,0 +1,1 @@
+"""Tables and verdicts: what a network costs, and why it does not learn."""

@@ -1,0 +1,1 @@
+"""Networks in files: specs as JSON, finished models as safetensors."""

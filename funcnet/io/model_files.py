@@ -1,0 +1,108 @@
+"""A finished model in one safetensors file: the network's JSON and its parameters. Nothing in it is ever run."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet._core import arguments
+from funcnet._core.files import checksum, write_whole
+from funcnet._core.protocols import AnyLayer, Params
+from funcnet.io.specs_as_json import from_json, to_json
+
+
+def save_model(path: str | os.PathLike[str], net: AnyLayer, params: Params) -> None:
+    """Write architecture and parameters to one file, whole or not at all.
+
+    The file is safetensors, so other tools read its arrays: "0.w", "0.b", … by their place in
+    params. The network's JSON and a checksum stand in its metadata.
+
+    Args:
+        path: where to; a file that is there is replaced, at once, when the new one is complete.
+        net: a layer.
+        params: its parameters.
+
+    Raises:
+        ImportError: safetensors is not installed.
+        TypeError, ValueError: parameters of another network.
+        OSError: the file cannot be written; what was there stays.
+
+    Example:
+        >>> import funcnet as fn, jax, os, tempfile
+        >>> net = fn.mlp((2, 3, 1))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> fn.save_model(path, net, fn.init(net, jax.random.key(0)))
+        >>> fn.load_model(path)[0]
+        Chain(Dense(2, 3), Tanh(), Dense(3, 1))
+    """
+    _, save = _safetensors()
+    arguments.check_layer_functions(net)
+    params = jax.tree.map(jnp.asarray, params)
+    arguments.check_params(net, params, next((leaf.dtype for leaf in jax.tree.leaves(params)), jnp.float32))
+    arrays, written = _named(params), to_json(net)
+    about = {"format": "funcnet 1", "net": written, "sha256": checksum(arrays, written)}
+    write_whole(path, save(arrays, about))
+
+
+def load_model(path: str | os.PathLike[str], layers: Iterable[type] = ()) -> tuple[AnyLayer, Params]:
+    """Read what `save_model` wrote. Names are looked up among funcnet's and `layers`; nothing is run or unpickled.
+
+    Args:
+        path: the file.
+        layers: spec classes of your own that the network is made of.
+
+    Returns:
+        The network, equal to the one saved, and its parameters, bit for bit.
+
+    Raises:
+        ImportError: safetensors is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: a file that is damaged, or not from `save_model`; a layer that is not known.
+    """
+    read, _ = _safetensors()
+    with open(path, "rb"):  # a missing file, or one without permission, raises its own error
+        pass
+    try:
+        with read(path, framework="numpy") as file:
+            about, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors raises classes of its own
+        raise ValueError(f"{path}: not a safetensors file, or damaged ({error}). {_REMEDY}") from None
+    if about.get("format") != "funcnet 1":
+        raise ValueError(f"{path}: a safetensors file, but not from fn.save_model: it says nothing of a network.")
+    if about.get("sha256") != checksum(arrays, about.get("net", "")):
+        raise ValueError(f"{path}: damaged: its checksum is not that of its content. {_REMEDY}")
+    net = from_json(about["net"], layers)
+    wanted = jax.eval_shape(lambda: net.init(jax.random.key(0)))
+    leaves = []
+    for name in _named(wanted):
+        if name not in arrays:
+            raise ValueError(f"{path}: {name} is missing, which {net} has. Hand in the class that it was saved with.")
+        leaves.append(jnp.asarray(arrays[name]))
+        if leaves[-1].dtype != arrays[name].dtype:
+            raise ValueError(f"{path}: {name} is {arrays[name].dtype}. Enable jax_enable_x64 to read it.")
+    params = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+    arguments.check_params(net, params, next((leaf.dtype for leaf in leaves), jnp.float32))
+    return net, params
+
+
+_REMEDY = "Save the model again, or take another copy."
+
+
+def _named(params: Params) -> dict[str, Any]:
+    """The leaves under their place: "0.w"."""
+
+    def name(path: Any) -> str:
+        return ".".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path)
+
+    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def _safetensors() -> tuple[Any, Any]:
+    try:
+        from safetensors import safe_open
+        from safetensors.flax import save
+    except ImportError as error:
+        raise ImportError("save_model and load_model need safetensors: pip install 'funcnet[checkpoint]'.") from error
+    return safe_open, save

@@ -1,0 +1,84 @@
+"""What layers of one kind share: those without parameters, those around one layer, those of several."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import jax
+
+from funcnet._core.protocols import AnyLayer, Params, Tree
+from funcnet._core.walkers import LeafFunction, Part, contract, deltas_alone, numbered
+
+Pass = tuple[jax.Array, Any]
+
+
+class Parameterless:
+    """Nothing to start from and nothing to learn.
+
+    `elementwise` says that each output depends on one input, so that `backward` of ones is the slope.
+    """
+
+    keeps_size: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
+    by_position: ClassVar[bool] = True
+
+    def init(self, key: jax.Array) -> tuple[()]:
+        return ()
+
+    def gradient(self, tape: Any, deltas: Any) -> tuple[()]:
+        return ()
+
+
+class OneLayer:
+    """A combinator around one `layer`, whose parameters, tape and deltas are the layer's own, and whose sizes, too."""
+
+    layer: AnyLayer
+
+    @property
+    def n_in(self) -> int | None:
+        return getattr(self.layer, "n_in", None)
+
+    @property
+    def n_out(self) -> int | None:
+        return getattr(self.layer, "n_out", None)
+
+    @property
+    def keeps_size(self) -> bool:
+        return getattr(self.layer, "keeps_size", False)
+
+    @property
+    def by_position(self) -> bool:
+        return getattr(self.layer, "by_position", False)
+
+    def init(self, key: jax.Array) -> Params:
+        return self.layer.init(key)
+
+    def backward(self, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
+        return self.pull(deltas_alone, params, tape, delta)  # type: ignore[attr-defined]
+
+    def contract(self, f: LeafFunction, *kept: Tree) -> Tree:
+        return contract(self.layer, f, *kept)
+
+    def parts(self) -> Iterator[Part]:
+        yield "", self.layer, lambda tree: tree
+
+
+class SeveralLayers:
+    """A combinator of `layers`, whose parameters, tape and deltas are tuples of theirs."""
+
+    layers: tuple[AnyLayer, ...]
+
+    @property
+    def by_position(self) -> bool:
+        return all(getattr(layer, "by_position", False) for layer in self.layers)
+
+    def init(self, key: jax.Array) -> tuple[Params, ...]:
+        return tuple(layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(self.layers))
+
+    def backward(self, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
+        return self.pull(deltas_alone, params, tape, delta)  # type: ignore[attr-defined]
+
+    def contract(self, f: LeafFunction, *kept: Sequence[Tree]) -> tuple[Tree, ...]:
+        return tuple(contract(layer, f, *passes) for layer, *passes in zip(self.layers, *kept, strict=True))
+
+    def parts(self) -> Iterator[Part]:
+        return numbered(self.layers)

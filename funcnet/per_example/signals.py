@@ -1,0 +1,113 @@
+"""How the error signal travels: a few numbers for each layer, from one backward pass."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet._core.contractions import gradient_shapes
+from funcnet._core.numerics import accumulation_type, total, wide
+from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
+from funcnet._core.walkers import contract, gradient_of_leaf, leaves
+from funcnet.per_example.gradients import check_backprop
+from funcnet.propagation import Backprop
+
+HARDLY = 1e-3  # a slope below which a unit passes nothing on
+FLAT = 0.05  # of the steepest slope, below which a unit is saturated
+
+Flow = dict[str, dict[str, jax.Array]]
+
+
+def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
+    """What to look at when a network does not learn: sizes of signals, errors, gradients, layer by layer.
+
+    Args:
+        net: a layer.
+        bp: its `Backprop`, with m examples.
+        params: the parameters it was made with.
+
+    Returns:
+        For every layer with parameters, counted from 1 ("layer 1"), scalars by name:
+
+        - "a": rms of its tape, which for `Dense` is what came in;
+        - "delta": rms of its deltas, of the summed cost;
+        - "gradient": rms of the mean gradient Σ_i g_i / m;
+        - "weight": rms of its parameters;
+        - "gradient_to_weight": the ratio of the two before;
+        - "dead": the share of units behind the activation that follows whose slope stays below 1e-3 at
+          every example and position, so that nothing gets past them;
+        - "saturated": the share of entries there whose slope is below 5 % of the steepest, for `Sigmoid`
+          and `Tanh`.
+
+        The last two are NaN where no activation follows, or one that has no steepest slope. An rms is
+        √(mean of squares).
+
+    Raises:
+        TypeError: `bp` is not a `Backprop`.
+        ValueError: bp of another network.
+
+    Cost:
+        One gradient (its products, and memory of the parameters' size), and passes over tape and deltas.
+
+    Source: Glorot and Bengio, 2010 (signals and gradients by layer); Lu et al., 2020 (dying ReLU).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> net = fn.Chain(fn.Dense(1, 2), fn.ReLU(), fn.Dense(2, 1))
+        >>> params = fn.from_weights(net, [[[1.0, -1.0]], [[1.0], [1.0]]])
+        >>> x = jnp.array([[1.0], [2.0]])
+        >>> flow = fn.gradient_flow(net, fn.backprop(net, fn.SquaredError(), params, x, x - 1), params)
+        >>> float(flow["layer 1"]["dead"]), float(flow["layer 2"]["delta"])
+        (0.5, 1.0)
+    """
+    m = max(check_backprop(net, bp), 1)
+    sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
+    return flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums))
+
+
+def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None) -> Flow:
+    """`gradient_flow` for a mean gradient that is there already; of the examples that count, if not all do."""
+    nan = jnp.full((), jnp.nan, accumulation_type(bp.costs.dtype))
+
+    def look(leaf: Layer, tape: Tree, deltas: Tree) -> dict[str, jax.Array]:
+        if gradient_shapes(leaf, tape, deltas) != ():
+            return {"a": rms(tape, counted), "delta": rms(deltas, counted)}
+        if not getattr(leaf, "elementwise", False):
+            return {}
+        slope, _ = leaf.backward((), tape, jax.tree.map(jnp.ones_like, deltas))
+        rows = tuple(range(slope.ndim - 1))
+        dead = jnp.mean(jnp.all(jnp.abs(slope) < HARDLY, rows), dtype=nan.dtype)
+        steepest = getattr(leaf, "steepest", None)
+        where = None if counted is None else _along(counted, slope)
+        flat = nan if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=nan.dtype, where=where)
+        return {"dead": dead, "saturated": flat}
+
+    flow: Flow = {}
+    followed = True  # the first activation after a layer is the one that counts
+    for _, _, sizes, weights, slopes in leaves(net, contract(net, look, bp.tape, bp.deltas), params, grads):
+        if "a" in sizes:
+            gradient, weight = rms(slopes), rms(weights)
+            sizes |= {"gradient": gradient, "weight": weight, "gradient_to_weight": gradient / weight}
+            flow[f"layer {len(flow) + 1}"] = sizes | {"dead": nan, "saturated": nan}
+            followed = False
+        elif sizes and not followed:
+            flow[f"layer {len(flow)}"] |= sizes
+            followed = True
+    return flow
+
+
+def rms(tree: Tree, counted: jax.Array | None = None) -> jax.Array:
+    """√(mean of squares) over all real numbers of a tree, or of the examples that count; NaN if there are none."""
+    floats = [wide(leaf) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if not floats:
+        return jnp.full((), jnp.nan)
+    count: Any = max(sum(leaf.size for leaf in floats), 1)
+    if counted is not None:
+        floats = [jnp.where(_along(counted, leaf), leaf, 0) for leaf in floats]
+        count = count * counted.mean(dtype=floats[0].dtype)
+    return jnp.sqrt(jnp.sum(jnp.stack([total(jnp.square(leaf)) for leaf in floats])) / count)
+
+
+def _along(counted: jax.Array, values: jax.Array) -> jax.Array:
+    """One number for each example, shaped to stand beside an array with examples first."""
+    return counted.reshape(-1, *[1] * (values.ndim - 1))

@@ -1,0 +1,134 @@
+"""What a training refuses before anything is compiled: options, states and data that do not fit together."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet._core import arguments
+from funcnet._core.protocols import Params
+from funcnet.propagation import predict
+from funcnet.train.measurements import measured, shapes_of
+from funcnet.train.metrics import Metric
+from funcnet.train.options import Data, Job, Options, on_host
+from funcnet.train.privacy_account import Privacy, accounting
+from funcnet.train.state import TrainState, check_optimizer
+from funcnet.train.stopping import EarlyStopping
+from funcnet.train.update import needs_backprop
+
+
+def check_epoch(options: Options, state: TrainState, m: int) -> None:
+    """Refuse an optimiser, a state, or batches that do not fit together."""
+    optimizer, batch_size, accumulate = options.optimizer, options.batch_size, options.accumulate
+    check_optimizer(optimizer)
+    if not m:
+        raise ValueError("data: there are no examples to train on.")
+    expected = f"1 to {m}, the number of examples (a larger one would change the number of updates)"
+    arguments.integer("batch_size", batch_size, expected, 1, m)
+    arguments.integer("accumulate", accumulate, "a divisor of batch_size", 1)
+    if batch_size % accumulate:
+        raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
+    steps = -(-m // batch_size)
+    arguments.integer("telemetry", options.telemetry, f"0 to {steps}, the updates in an epoch", 0, steps)
+    fresh = jax.eval_shape(optimizer.init, state.params)
+    shapes = [jax.tree.map(_shape_and_type, tree) for tree in (state.opt_state, fresh)]
+    if str(shapes[0]) != str(shapes[1]):
+        raise ValueError(
+            f"state: opt_state is not this optimiser's for these parameters. It holds {shapes[0]}, expected "
+            f"{shapes[1]}. Make the state by fn.train_state(optimizer, params, key)."
+        )
+    if accumulate > 1 and needs_backprop(state.opt_state):
+        raise ValueError(
+            "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
+            "Use accumulate=1."
+        )
+
+
+def _shape_and_type(leaf: Any) -> tuple[Any, Any]:
+    """Numbers of all types are one: optax starts some counters weakly typed, and 0 may be swept as 0.1."""
+    return jnp.shape(leaf), jnp.result_type(leaf) if jnp.ndim(leaf) else "number"
+
+
+def check_job(job: Job, state: TrainState, epochs: int) -> None:
+    """Refuse what does not fit together in a whole training."""
+    options, (x, y, weights) = job.options, job.data
+    check_epoch(options, state, len(x))
+    if options.privacy is not None:
+        _check_private(options, options.privacy, state)
+    arguments.integer("epochs", epochs, "0 or more")
+    if on_host(job.data):
+        if len(y) != len(x) or (weights is not None and len(weights) != len(x)):
+            raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
+        x, y, weights = (None if part is None else np.asarray(part[: options.batch_size]) for part in job.data)
+    arguments.checked_batch(options.net, options.loss, state.params, x, y, weights)
+    if job.validation is not None:
+        arguments.checked_validation(options.net, options.loss, state.params, *job.validation[:2])
+    for metric in options.metrics:
+        if isinstance(metric, type) or not isinstance(metric, Metric):
+            raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")
+    columns = ["cost", *(metric.name for metric in options.metrics)]
+    if repeated := [name for name in columns if columns.count(name) > 1]:
+        raise ValueError(
+            f"metrics: two columns would be called {repeated[0]!r}, and one would be lost. Give a metric of your own "
+            "another name."
+        )
+    _check_stopping(options.early_stopping, _columns(job, state))
+
+
+def _check_stopping(stopping: Any, columns: tuple[str, ...]) -> None:
+    if not isinstance(stopping, EarlyStopping | None):
+        raise TypeError(f"early_stopping: expected EarlyStopping(patience=10), say, got {stopping!r}.")
+    if stopping is not None and stopping.monitor not in columns:
+        raise ValueError(
+            f"{stopping}: nothing recorded is called {stopping.monitor}; there are {', '.join(columns)}. Set monitor, "
+            "or give validation or metrics."
+        )
+
+
+def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
+    """The columns there will be, if each metric gives one number."""
+
+    def row(params: Params, data: Data) -> dict[str, jax.Array]:
+        output = predict(job.options.net, params, data.x) if job.options.metrics else None
+        return measured(job._replace(data=data), params, output)
+
+    columns = jax.eval_shape(row, state.params, shapes_of(job.data))
+    for name, value in columns.items():
+        if value.shape != ():
+            raise ValueError(f"metrics: {name} gave shape {value.shape}, expected one number for the whole data set.")
+    return ("cost", *columns)
+
+
+def _check_private(options: Options, privacy: Any, state: TrainState) -> None:
+    """Refuse what cannot be private, and say why."""
+    if not isinstance(privacy, Privacy):
+        raise TypeError(f"privacy: expected Privacy(max_norm, noise_multiplier), got {privacy!r}.")
+    accounting()
+    arguments.refuse_mixing(options.net)
+    stopping = options.early_stopping
+    if isinstance(stopping, EarlyStopping) and not stopping.monitor.startswith("validation_"):
+        raise ValueError(
+            f"{stopping}: when a private training stops must not depend on the training data, whose costs and metrics "
+            "are not private. Monitor a quantity of other people's data, such as validation_cost."
+        )
+    if word := _asked_for(options.optimizer, state):
+        raise ValueError(
+            "privacy: this optimiser asks for more than the gradient (the cost, a function of it, or a Backprop), and "
+            f"those are not private. Use one that needs the gradient alone, such as optax.adam. (It asks for {word}.)"
+        )
+
+
+def _asked_for(optimizer: optax.GradientTransformation, state: TrainState) -> str:
+    """What an optimiser needs beside the gradient: what it says, or a keyword that its update has no default for."""
+    if needs_backprop(state.opt_state):
+        return "backprop"
+    grads = jax.tree.map(jnp.zeros_like, state.params)
+    try:
+        jax.eval_shape(optax.with_extra_args_support(optimizer).update, grads, state.opt_state, state.params)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        return str(error).rpartition(": ")[2]
+    return ""

@@ -1,0 +1,43 @@
+"""What is recorded of a network after an epoch: metrics, and costs and metrics of validation data."""
+
+import jax
+
+from funcnet._core.protocols import Params
+from funcnet.propagation import cost, predict
+from funcnet.train.options import Data, Job
+
+
+def measured(job: Job, params: Params, output: jax.Array | None) -> dict[str, jax.Array]:
+    """What is recorded beside the cost of the epoch, in evaluation: no dropout.
+
+    `output` is the network's for the training data, None without metrics.
+    """
+    net, loss, metrics, data = job.options.net, job.options.loss, job.options.metrics, job.data
+    row = {} if output is None else {m.name: m.value(output, data.y, data.weights) for m in metrics}
+    if job.validation is None:
+        return row
+    x, y, _ = job.validation
+    row["validation_cost"] = cost(net, loss, params, x, y)
+    if metrics:
+        output = predict(net, params, x)
+        row |= {f"validation_{m.name}": m.value(output, y, None) for m in metrics}
+    return row
+
+
+def names(job: Job) -> tuple[str, ...]:
+    """The columns, in the order in which one reads them."""
+    sets = ("",) if job.validation is None else ("", "validation_")
+    columns = ("cost", *(metric.name for metric in job.options.metrics))
+    return tuple(prefix + name for name in columns for prefix in sets)
+
+
+def larger_is_better(job: Job) -> tuple[str, ...]:
+    """The columns of which the largest value is the best."""
+    larger = [metric.name for metric in job.options.metrics if metric.larger_is_better]
+    return tuple(name for name in names(job) if name.removeprefix("validation_") in larger)
+
+
+def shapes_of(data: Data) -> Data:
+    """The data's shapes, and the types that they have on the device."""
+    kind = jax.dtypes.canonicalize_dtype
+    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, kind(part.dtype)), data)

@@ -1,0 +1,95 @@
+"""The options of a training in one record: some are static under `jit`, some are arrays."""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet._core import arguments
+from funcnet._core.masks import Flags
+from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty
+from funcnet.layers.cast import in_type
+from funcnet.train.metrics import Metric
+from funcnet.train.privacy_account import Privacy
+from funcnet.train.stopping import EarlyStopping
+
+Pair = tuple[ArrayLike, ArrayLike]  # x, y
+DType = jax.typing.DTypeLike
+
+
+class Data(NamedTuple):
+    """Examples, first in each array: on the device, or x a `numpy.memmap` and all three on the host."""
+
+    x: Any
+    y: Any
+    weights: Any
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["penalty"],
+    meta_fields=[
+        "net", "loss", "optimizer", "batch_size", "accumulate", "trainable", "compute_dtype", "privacy", "telemetry",
+        "metrics", "early_stopping",
+    ],
+)  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The arguments of `fit` under their names: all that concerns an update or what is recorded after an epoch."""
+
+    net: AnyLayer
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    accumulate: int = 1
+    trainable: Flags | None = None
+    penalty: Penalty | None = None
+    compute_dtype: DType | None = None
+    privacy: Privacy | None = None
+    telemetry: int = 0
+    metrics: tuple[Metric, ...] = ()
+    early_stopping: EarlyStopping | None = None
+
+    @property
+    def cast_net(self) -> AnyLayer:
+        """The network in the compute type, for updates. What is recorded after an epoch is computed by `net`."""
+        return in_type(self.net, self.compute_dtype)
+
+
+class Job(NamedTuple):
+    """A whole training: what stays the same from epoch to epoch."""
+
+    options: Options
+    data: Data
+    validation: Data | None
+
+    def with_penalty(self, penalty: Penalty | None) -> "Job":
+        return self._replace(options=dataclasses.replace(self.options, penalty=penalty))
+
+
+def check_kinds(options: Options) -> None:
+    """Refuse a network, penalty or compute type of the wrong kind; `train.checks` sees whether all fits together."""
+    arguments.check_layer_functions(options.net)
+    arguments.check_penalty(options.penalty)
+    in_type(options.net, options.compute_dtype)
+
+
+def job_of(options: Options, data: Pair, validation: Pair | None, weights: ArrayLike | None) -> Job:
+    """The data as arrays: on the device, or, if x is a `numpy.memmap`, on the host."""
+    check_kinds(options)
+    x, y = arguments.pair("data", data)
+    keep: Any = np.asarray if isinstance(x, np.memmap) else jnp.asarray
+    examples = Data(x if isinstance(x, np.memmap) else keep(x), keep(y), None if weights is None else keep(weights))
+    if validation is None:
+        return Job(options, examples, None)
+    x, y = arguments.pair("validation", validation)
+    return Job(options, examples, Data(jnp.asarray(x), jnp.asarray(y), None))
+
+
+def on_host(data: Data) -> bool:
+    """Whether data is to be read piece by piece."""
+    return isinstance(data.x, np.memmap)

@@ -1,0 +1,233 @@
+"""`fit_many`: many trainings side by side, in one compiled loop."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import product
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet._core import arguments
+from funcnet._core.masks import flags_of
+from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
+from funcnet.parameters import init
+from funcnet.train import loop
+from funcnet.train.checkpoints import Checkpoint, saver_of
+from funcnet.train.checks import check_job
+from funcnet.train.loop import NOT_FINITE, RUNNING, Progress
+from funcnet.train.measurements import larger_is_better, names
+from funcnet.train.metrics import Metric
+from funcnet.train.options import DType, Job, Options, Pair, job_of, on_host
+from funcnet.train.privacy_account import Privacy
+from funcnet.train.progress import Line, Watcher, in_chunks
+from funcnet.train.replays import Replayed, replay, why_stopped
+from funcnet.train.state import TrainState, check_optimizer, train_state
+from funcnet.train.stopping import EarlyStopping
+from funcnet.train.trainings import Trainings
+
+
+def fit_many(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    data: Pair,
+    *,
+    epochs: int,
+    batch_size: int,
+    seeds: Sequence[int] = (0,),
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    validation: Pair | None = None,
+    metrics: Sequence[Metric] | None = None,
+    penalty: Penalty | None = None,
+    weights: ArrayLike | None = None,
+    trainable: Tree | None = None,
+    accumulate: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    compute_dtype: DType | None = None,
+    privacy: Privacy | None = None,
+    telemetry: int = 0,
+) -> Trainings:
+    """`fit` for every seed and every combination of what is swept, all in one compiled loop (a `vmap` of it).
+
+    Each training, a lane, is a `fit` run alone, with its own weights, order, stopping and
+    history. With seed s that is
+
+        weights, order = jax.random.split(jax.random.key(s))
+        fn.fit(net, loss, optimizer, fn.train_state(optimizer, fn.init(net, weights), order), data, …)
+
+    up to rounding, since many small matrix products are summed in another order than one. A lane that
+    stops early stands still until the last one ends.
+
+    The data are shared. A lane adds about: params × (3 + the optimiser's copies, 2 for Adam, + 1 with early
+    stopping), an integer for every example (its order), one batch's tape, and the outputs for data
+    and validation if there are metrics.
+
+    Args:
+        net, loss, optimizer, data, epochs, batch_size, validation, metrics, penalty, weights, trainable, accumulate,
+            early_stopping, progress, checkpoint, compute_dtype, privacy, telemetry: as for `fit`. The
+            progress line is one for all and shows medians.
+        seeds: one training each, for every combination of the rest.
+        sweep: what to vary, by name, with its values: "penalty" (as in `[fn.L2(0.0), fn.L2(1e-3)]`), or
+            a number that the optimiser was given by `optax.inject_hyperparams`, as
+            `{"learning_rate": [1e-3, 1e-2]}` for `optax.inject_hyperparams(optax.adam)(learning_rate=1e-3)`.
+
+    Returns:
+        `Trainings`: labels, states and histories of all; `[i]` takes one out, `best()` finds it.
+
+    Raises:
+        TypeError, ValueError: what `fit` refuses; a name that cannot be swept; an empty sweep.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp, optax
+        >>> x = jnp.linspace(-1, 1, 10)[:, None]
+        >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        >>> many = fn.fit_many(fn.Dense(1, 1), fn.SquaredError(), sgd, (x, 3 * x), epochs=20, batch_size=5,
+        ...                    seeds=(0, 1), sweep={"learning_rate": [0.001, 0.1]})
+        >>> many.lanes[many.best("cost")]["learning_rate"]
+        0.1
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
+        raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
+    check_optimizer(optimizer)
+    swept = _swept(sweep or {}, seeds)
+    if penalty is not None and "penalty" in swept:
+        raise ValueError("fit_many: penalty is both given and swept. Leave one out.")
+    lanes = tuple(dict(zip(swept, values)) for values in product(*swept.values()))
+    penalties = [lane.get("penalty", penalty) for lane in lanes]
+    state = _states(net, optimizer, lanes)
+    options = Options(
+        net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalties[0], privacy=privacy,
+        compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+    )  # fmt: skip
+    job = job_of(options, data, validation, weights)
+    if on_host(job.data):
+        raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
+    check_job(job, jax.tree.map(itemgetter(0), state), epochs)
+    job = job.with_penalty(_stacked(penalties))
+    start = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
+    watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
+    if checkpoint is not None:
+        saver = saver_of(checkpoint, job, state, swept)
+        start = saver.resume(start)
+        watchers.append(saver)
+    end, interrupted = in_chunks(partial(_run_many, job), start, epochs, watchers)
+    return _trainings(job, end, lanes, interrupted)
+
+
+@jax.jit
+def _run_many(job: Job, start: Progress, until: int | jax.Array) -> Progress:
+    def one(penalty: Penalty | None, start: Progress) -> Progress:
+        return loop.run(job.with_penalty(penalty), start, until)
+
+    return jax.vmap(one)(job.options.penalty, start)
+
+
+@jax.jit
+def _replay_many(job: Job, state: TrainState) -> Replayed:
+    """All lanes once more: one alone would be rounded otherwise, and might not go wrong again."""
+
+    def one(penalty: Penalty | None, state: TrainState) -> Replayed:
+        return replay(job.with_penalty(penalty).options, state, job.data)
+
+    return jax.vmap(one)(job.options.penalty, state)
+
+
+def _trainings(job: Job, end: Progress, lanes: tuple[dict[str, Any], ...], interrupted: bool) -> Trainings:
+    """The result; the step at which a lane stopped being finite is found as `fit` finds it."""
+    states, reasons = loop.finished(end), ["Interrupted." if interrupted else ""] * len(lanes)
+    failed = np.asarray(end.status) == NOT_FINITE
+    replayed = _replay_many(job, end.state) if failed.any() else None
+    for i in np.flatnonzero(np.asarray(end.status) != RUNNING):
+        lane, lane_replayed = jax.tree.map(itemgetter(i), (end, replayed))
+        last, reasons[i] = why_stopped(job, lane, lane_replayed)
+        if failed[i]:
+            states = jax.tree.map(partial(_with_lane, int(i)), states, last)
+    if failed.any():
+        warnings.warn(
+            f"{failed.sum()} of {len(lanes)} trainings stopped being finite; `stopped` says where.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    history, larger = loop.history_of(job, end), larger_is_better(job)
+    return Trainings(lanes, states, history, tuple(reasons), tuple(failed.tolist()), larger)
+
+
+def _with_lane(number: int, lanes: jax.Array, lane: jax.Array) -> jax.Array:
+    return jnp.where(jnp.arange(len(lanes)).reshape(-1, *[1] * lane.ndim) == number, lane, lanes)
+
+
+def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str, tuple[Any, ...]]:
+    """What is varied, by name; numbers as Python's, so that they print alike wherever they come from."""
+    if "seed" in sweep:
+        raise ValueError("sweep: seeds are not swept but handed in: seeds=(0, 1, 2).")
+    swept = {}
+    for name, values in {**sweep, "seed": seeds}.items():
+        if not np.iterable(values):
+            raise TypeError(f"fit_many: expected several values for {name}, such as [{values}], got {values!r}.")
+        swept[name] = tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
+        if not swept[name]:
+            raise ValueError(f"fit_many: there are no values for {name}. Give one or more.")
+    most = 2**32 - 1  # beyond it JAX's keys begin again
+    checked = [arguments.integer("seeds", seed, f"whole numbers, 0 to {most}", 0, most) for seed in swept["seed"]]
+    return swept | {"seed": tuple(checked)}
+
+
+def _states(net: AnyLayer, optimizer: optax.GradientTransformation, lanes: Sequence[dict[str, Any]]) -> TrainState:
+    def start(key: jax.Array) -> TrainState:
+        weights_key, order_key = jax.random.split(key)
+        return train_state(optimizer, init(net, weights_key), order_key)
+
+    state = jax.vmap(start)(jnp.stack([jax.random.key(lane["seed"]) for lane in lanes]))
+    chosen = {name: [lane[name] for lane in lanes] for name in lanes[0] if name not in ("seed", "penalty")}
+    return state._replace(opt_state=_with_hyperparams(state, chosen)) if chosen else state
+
+
+def _with_hyperparams(state: TrainState, chosen: dict[str, Any]) -> Any:
+    """The optimiser's state with these numbers, where `optax.inject_hyperparams` keeps them."""
+    names: set[str] = set()
+    floating = jnp.result_type(*jax.tree.leaves(state.params))
+
+    def changed(part: Any) -> Any:
+        if not hasattr(part, "hyperparams"):
+            return part
+        scheduled = set(getattr(part, "hyperparams_states", ()))
+        names.update(set(part.hyperparams) - scheduled)
+        new = {
+            name: _as_numbers(name, chosen[name], old, floating) if name in chosen and name not in scheduled else old
+            for name, old in part.hyperparams.items()
+        }
+        return part._replace(hyperparams=new)
+
+    new_state = jax.tree.map(changed, state.opt_state, is_leaf=lambda part: hasattr(part, "hyperparams"))
+    if missing := [name for name in chosen if name not in names]:
+        raise ValueError(
+            f"sweep: {missing[0]!r} cannot be swept; there are {', '.join(['penalty', *sorted(names)])}. A number of "
+            "the optimiser's is there if it was built by optax.inject_hyperparams(optax.adam)(learning_rate=1e-3), "
+            "and not from a schedule."
+        )
+    return new_state
+
+
+def _as_numbers(name: str, values: list[Any], old: jax.Array, floating: Any) -> jax.Array:
+    """Values to be swept, in the type of the number that the optimiser was built with; fractions stay fractions."""
+    numbers, dtype = np.asarray(values), jnp.result_type(old)
+    if numbers.ndim != 1 or not (np.issubdtype(numbers.dtype, np.number) or numbers.dtype == bool):
+        raise TypeError(f"sweep: expected a number for each value of {name!r}, got {values!r}.")
+    if not np.issubdtype(dtype, np.floating) and (numbers != numbers.astype(dtype)).any():
+        dtype = floating
+    return jnp.asarray(numbers, dtype)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one, lanes first."""
+    if len({jax.tree.structure(tree) for tree in trees}) > 1:
+        kinds = ", ".join(dict.fromkeys(repr(tree) for tree in trees))
+        raise ValueError(f"sweep: penalties must be of one kind, got {kinds}. For none use a strength of 0.")
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)

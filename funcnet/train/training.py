@@ -1,0 +1,149 @@
+"""`fit`: a whole training in one compiled loop, which the host enters for about a second at a time."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet._core.masks import flags_of
+from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
+from funcnet.train import loop
+from funcnet.train.checkpoints import Checkpoint, saver_of
+from funcnet.train.checks import check_job
+from funcnet.train.history import History
+from funcnet.train.host_data import replay_from_host, run_from_host
+from funcnet.train.loop import NOT_FINITE, RUNNING
+from funcnet.train.measurements import names
+from funcnet.train.metrics import Metric
+from funcnet.train.options import DType, Options, Pair, job_of, on_host
+from funcnet.train.privacy_account import Privacy
+from funcnet.train.progress import Line, Watcher, in_chunks
+from funcnet.train.replays import replay, why_stopped
+from funcnet.train.state import TrainState
+from funcnet.train.stopping import EarlyStopping, never_a_number
+
+
+def fit(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Pair,
+    *,
+    epochs: int,
+    batch_size: int,
+    validation: Pair | None = None,
+    metrics: Sequence[Metric] | None = None,
+    penalty: Penalty | None = None,
+    weights: ArrayLike | None = None,
+    trainable: Tree | None = None,
+    accumulate: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    compute_dtype: DType | None = None,
+    privacy: Privacy | None = None,
+    telemetry: int = 0,
+) -> tuple[TrainState, History]:
+    """Train for some epochs: `train_epoch` again and again, with what to record after each.
+
+    The epochs run in one compiled loop, entered for about a second at a time, so that there can be a progress
+    line, and Ctrl-C stops the training: the state and history so far are returned.
+    Inside your own `jit` or `vmap` the whole training is one loop, and what needs the host
+    (`progress`, `checkpoint`, data left on the host) is refused.
+
+    When cost or parameters stop being finite the training ends: the step is found by replaying the epoch, named in
+    `history.stopped` and in a warning, and the state before it is returned.
+
+    Args:
+        net, loss, optimizer, state, batch_size, penalty, weights, trainable, accumulate, compute_dtype:
+            as for `train_epoch`. What is recorded after an epoch is computed in the parameters' type.
+        data: (x, y) as for `cost`, m examples. If x is a `numpy.memmap` the data stay on the host: pieces of
+            32 MiB are moved while the one before is used, in the same order and with the same
+            bits as data on the device. (`array.view(numpy.memmap)` makes any host array such data.)
+        epochs: how many, 0 or more.
+        validation: (x, y) not trained on; its cost (without penalty) is recorded after every epoch.
+        metrics: such as `Accuracy()`, recorded after every epoch for data and validation, each in
+            evaluation, on the whole set.
+        early_stopping: when to end before the last epoch; the parameters of the best are returned.
+        progress: write a line to stderr, about 20 times in all.
+        checkpoint: where to save the training now and then. If there is one in that folder, the
+            training goes on from it in place of `state`.
+        privacy: train privately (DP-SGD): Poisson batches of expected size batch_size, every example's
+            gradient clipped, and noise. ε is recorded after every epoch. `accumulate` splits a batch that memory
+            does not hold.
+        telemetry: record at every so many updates (0: never) the sizes of signals, errors, gradients and updates
+            in each layer, the norms of the examples' gradients, and the gradient noise scale:
+            `history.telemetry`. Each record costs one more backward pass.
+
+    Returns:
+        The new state, and a `History` with the columns "cost" (of `train_epoch`), "validation_cost",
+        and for each metric its name and "validation_" and its name.
+
+    Raises:
+        TypeError, ValueError: what `train_epoch` and `cost` refuse, for data and validation, before
+            anything is compiled; a metric that gives no scalar; a column to monitor that is not there;
+            a folder that holds another training.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp, optax
+        >>> net, loss, optimizer = fn.Dense(1, 1), fn.SquaredError(), optax.sgd(0.1)
+        >>> x = jnp.linspace(-1, 1, 10)[:, None]
+        >>> state = fn.train_state(optimizer, fn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> state, history = fn.fit(net, loss, optimizer, state, (x, 3 * x), epochs=60, batch_size=4)
+        >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
+        (3.0, (60,))
+    """
+    options = Options(
+        net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, privacy=privacy,
+        compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+    )  # fmt: skip
+    job = job_of(options, data, validation, weights)
+    check_job(job, state, epochs)
+    start = loop.begin(job, state, epochs)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((job, state))):
+        if progress or checkpoint is not None or on_host(job.data):
+            wish = "progress" if progress else "checkpoint" if checkpoint is not None else "data on the host"
+            raise ValueError(f"fit: {wish} is not supported inside jit or vmap. Leave {wish} out.")
+        end = loop.run(job, start, epochs)
+        return loop.finished(end), loop.history_of(job, end)
+    watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
+    if checkpoint is not None:
+        saver = saver_of(checkpoint, job, state)
+        start = saver.resume(start)
+        start = start._replace(status=jnp.where(start.status == NOT_FINITE, RUNNING, start.status))  # try once more
+        watchers.append(saver)
+        if progress and int(start.epoch):
+            sys.stderr.write(f"going on from epoch {int(start.epoch)} in {checkpoint.directory}\n")
+    run, replayed = (run_from_host, replay_from_host) if on_host(job.data) else (_run, replay)
+    end, interrupted = in_chunks(partial(run, job), start, epochs, watchers)
+    failed = int(end.status) == NOT_FINITE
+    last, stopped = why_stopped(job, end, replayed(options, end.state, job.data) if failed else None)
+    if failed:
+        warnings.warn(stopped, RuntimeWarning, stacklevel=2)
+    elif interrupted:
+        stopped = "Interrupted: state and history are those of the last epoch that ended."
+    history = loop.history_of(job, end, stopped)
+    if early_stopping is not None and int(end.epoch) and not int(end.best_epoch):
+        warnings.warn(never_a_number(early_stopping), RuntimeWarning, stacklevel=2)
+    if exploded := _exploded(history["cost"]):
+        warnings.warn(exploded, RuntimeWarning, stacklevel=2)
+    return last, history
+
+
+_run = jax.jit(loop.run)
+
+
+def _exploded(costs: np.ndarray) -> str:
+    """One sentence if the cost ended far above where it began."""
+    if not len(costs) or not 0 < 10 * costs[0] < costs[-1]:
+        return ""
+    return (
+        f"The cost rose from {costs[0]:.3g} in epoch 1 to {costs[-1]:.3g} in epoch {len(costs)}: the learning rate is "
+        "most likely too high; try a tenth of it."
+    )
