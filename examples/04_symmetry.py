@@ -17,8 +17,11 @@ from sklearn.datasets import load_digits
 
 import funcnet as fn
 
+# In float64: a matrix product may round two equal columns differently, and whatever tells two units apart grows. In
+# float32 it can take them apart after some hundred steps.
+jax.config.update("jax_enable_x64", True)
 images, labels = load_digits(return_X_y=True)
-x, y = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
+x, y = jnp.asarray(images / 16), jnp.asarray(labels)
 loss, optimizer = fn.CrossEntropy(), optax.sgd(0.5)
 nets = {
     "32 equal units": fn.mlp((64, 32, 10), init=fn.Constant(0.01)),

@@ -302,7 +302,7 @@ ERRORS = [
     ("private training: ε of one example in a batch", OWN, "batch_size / examples, dp", "1 / examples, dp"),
     ("private training: the noise for one step an epoch", OWN, "epochs * -(-examples // batch_size)", "epochs"),
     ("private training: stopped by the training data", REFUSED, "not stopping.monitor.startswith(\"validation_\")", "False"),
-    ("private training: a layer that mixes examples passes", REFUSED, "arguments.refuse_mixing(options.net)", "options.net"),
+    ("private training: a layer that mixes examples passes", REFUSED, "refuse_mixing(options, state.params, job.data)", "options.net"),
     ("private training: a piece's steps counted from 0", STREAM, "np.arange(start, start + len(chosen))", "np.arange(len(chosen))"),
     ("telemetry: dead at one example", FLOW, "jnp.all(jnp.abs(slope) < HARDLY, rows)", "jnp.any(jnp.abs(slope) < HARDLY, rows)"),
     ("telemetry: flat by the slope alone", FLOW, "slope < FLAT * steepest", "slope < FLAT"),

@@ -26,6 +26,8 @@ ROOM = 1.25  # of a block of gradients, in that of tape and deltas: a bias must 
 # ------------------------------------------------------------------ sums over examples
 def weighted_sum(leaf: Layer, tape: Tree, deltas: Tree, weights: jax.Array) -> Tree:
     """Σ_i w_i g_i, like params; an example of weight 0 contributes exactly nothing, whatever its tape holds."""
+    if not parameter_count(leaf, tape, deltas):
+        return leaf.gradient(tape, deltas)
     if not are_small(leaf, tape, deltas):
         return leaf.gradient(*_weighted_pass(tape, deltas, weights))
     each, counts = gradients(leaf, *jax.tree.map(wide, (tape, deltas))), weights != 0
@@ -49,7 +51,7 @@ def _weighted_pass(tape: Tree, deltas: Tree, weights: jax.Array) -> tuple[Tree, 
 
 def gradient_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """Σ_i g_i, like params: `gradient`, or from the examples' gradients where they are formed anyway."""
-    if not are_small(leaf, tape, deltas):
+    if not parameter_count(leaf, tape, deltas) or not are_small(leaf, tape, deltas):
         return leaf.gradient(tape, deltas)
     return jax.tree.map(lambda g: _over_examples(jnp.ones(len(g)), wide(g)), gradients(leaf, tape, deltas))
 
@@ -69,7 +71,8 @@ def gradients(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     def one(tape: Tree, deltas: Tree) -> Tree:
         return leaf.gradient(*jax.tree.map(lambda a: a[None], (tape, deltas)))
 
-    return jax.vmap(one)(tape, deltas)
+    # A layer may keep nothing of its examples. Then it has no parameters, either.
+    return jax.vmap(one)(tape, deltas) if jax.tree.leaves((tape, deltas)) else leaf.gradient(tape, deltas)
 
 
 def square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
@@ -93,6 +96,8 @@ def square_norms_before_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
 
 def square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """Σ_i g_i², entry by entry: like params."""
+    if not parameter_count(leaf, tape, deltas):
+        return leaf.gradient(tape, deltas)
     sums = cheaper(leaf, "square_sum", tape, deltas)
     if sums is None and (form := dense_form(leaf, tape, deltas)):
         sums = products.square_sum(form, gradient_shapes(leaf, tape, deltas))

@@ -1,16 +1,17 @@
 """Which parameters are trained: flags, and a network whose contractions leave the others out."""
 
-import copy
+from itertools import islice
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet._core.arguments import params_struct
 from funcnet._core.context import Context
 from funcnet._core.protocols import Layer, Params, Tree
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, child_fields, layer_forward
+from funcnet._core.walkers import LeafFunction, layer_forward, with_leaves
 
 Flags = tuple[bool, ...]
 """For every parameter, in the order of `jax.tree.leaves(params)`, whether it is trained."""
@@ -75,23 +76,14 @@ class Masked:
         return getattr(self.leaf, "mixes_examples", False)
 
 
-def masked(net: Any, params: Params, flags: Flags | None) -> Any:
+def masked(net: Any, flags: Flags | None) -> Any:
     """The network with each leaf layer of which not all is trained replaced by a masked one."""
     if flags is None or all(flags):
         return net
-    return _masked(net, jax.tree.unflatten(jax.tree.structure(params), flags))
+    own = iter(flags)
 
+    def change(leaf: Any) -> Any:
+        here = tuple(islice(own, len(jax.tree.leaves(params_struct(leaf)))))
+        return leaf if all(here) else Masked(leaf, here)
 
-def _masked(layer: Any, flags: Tree) -> Any:
-    if not hasattr(layer, "contract"):
-        own = tuple(jax.tree.leaves(flags))
-        return layer if all(own) else Masked(layer, own)
-    fields, new, number = child_fields(layer), copy.copy(layer), 0
-    alone = len(fields) == 1 and not isinstance(getattr(layer, fields[0]), tuple)
-    for name in fields:
-        value = getattr(layer, name)
-        children = value if isinstance(value, tuple) else (value,)
-        changed = tuple(_masked(c, flags if alone else flags[number + i]) for i, c in enumerate(children))
-        number += len(children)
-        object.__setattr__(new, name, changed if isinstance(value, tuple) else changed[0])
-    return new
+    return with_leaves(net, change)

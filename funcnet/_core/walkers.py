@@ -8,6 +8,7 @@ without any deltas kept. `contract` takes `f` of a tape and deltas that were kep
 whatever `f` gives; how many such axes there are is asked by contracting with a scalar in `f`'s place.
 """
 
+import copy
 import dataclasses
 import inspect
 from collections import Counter
@@ -219,6 +220,19 @@ def child_fields(layer: Any) -> list[str]:
         return hasattr(value, "forward") or (isinstance(value, tuple) and bool(value) and hasattr(value[0], "forward"))
 
     return [field.name for field in dataclasses.fields(layer) if holds_layers(getattr(layer, field.name))]
+
+
+def with_leaves(layer: Any, change: Callable[[Any], Any]) -> Any:
+    """The network with each leaf layer replaced by what `change` makes of it, in order."""
+    if not hasattr(layer, "contract"):
+        return change(layer)
+    new = copy.copy(layer)
+    for name in child_fields(layer):
+        value = getattr(layer, name)
+        several = isinstance(value, tuple)
+        children = tuple(with_leaves(child, change) for child in (value if several else (value,)))
+        object.__setattr__(new, name, children if several else children[0])
+    return new
 
 
 def _children(layer: Any) -> list[Any]:

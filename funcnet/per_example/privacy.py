@@ -67,8 +67,7 @@ def clipped_gradient(
     m = check_backprop(net, bp)
     _refuse("max_norm", max_norm, above=True)
     per_layer = flag("per_layer", per_layer)
-    params = params_struct(net)
-    net = masked(net, params, flags_of(params, trainable))
+    net = masked(net, flags_of(params_struct(net), trainable))
 
     def norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
         is_trained = not isinstance(leaf, Masked) or any(leaf.flags)

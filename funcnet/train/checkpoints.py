@@ -5,37 +5,39 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from funcnet._core.files import checksum
-from funcnet.train.loop import Progress
+from funcnet.train.descriptions import description_of, programs_of, versions
+from funcnet.train.loop import Progress, ended, taken_up
 from funcnet.train.measurements import larger_is_better, names
 from funcnet.train.options import Job
 from funcnet.train.progress import reached
 from funcnet.train.progress_arrays import arrays_of, restored
 from funcnet.train.state import TrainState
 
-NOT_COMPARED = (
-    "What an optimiser computes (its rates and schedules) is a closure and was not compared, nor were the values of "
-    "the data."
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """Where a training is saved, and how often. The same call of `fit` again goes on from there.
 
-    A training that is resumed ends with the same bits as one never interrupted. Saved are
-    parameters, the optimiser's state, the key, the step and the history, by Orbax: a checkpoint
+    A training that is resumed, which one line on stderr says, ends with the same bits as one never interrupted. Saved
+    are parameters, the optimiser's state, the key, the step and the history, by Orbax: a checkpoint
     is there whole or not at all. Each has a checksum; if one is damaged there is a warning, and the one before
     it is used. If saving fails (a full disk, say) the training goes on, with a warning.
+
+    A folder that holds another training is refused, and what differs is shown: the values of the data, of the starting
+    parameters and of the optimiser's state, the key, the options, and what network, loss, optimiser and metrics
+    compute, by fingerprints of their programs. Of data that stay in a file, its time and blocks of it are compared.
+    The number of epochs, the patience, `progress`, `telemetry`, `seconds` and `keep` may be others. (Telemetry that was
+    taken at other steps is NaN for the epochs before.) Where funcnet, JAX or optax have another version than the one
+    that saved, there is a warning: programs are not compared then, and bits may differ.
 
     Args:
         directory: a folder for this training alone; it is made if it is not there.
@@ -43,6 +45,7 @@ class Checkpoint:
         keep: how many of the latest stay. The best (by the early stopping's column, or the validation
             cost, or the cost) stays as well.
         name: of the run. A folder that holds another run's checkpoints is refused.
+        overwrite: remove the checkpoints that are there, and start anew.
 
     Raises:
         ValueError: negative seconds, keep below 1, or no name of a folder.
@@ -52,13 +55,14 @@ class Checkpoint:
     Example:
         >>> import funcnet as fn
         >>> fn.Checkpoint("runs/digits", seconds=60)
-        Checkpoint(directory='runs/digits', seconds=60, keep=2, name='')
+        Checkpoint(directory='runs/digits', seconds=60, keep=2, name='', overwrite=False)
     """
 
     directory: str | os.PathLike[str]
     seconds: float = 30.0
     keep: int = 2
     name: str = ""
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if not str(self.directory):
@@ -68,9 +72,20 @@ class Checkpoint:
 
 
 class Saver:
-    """Saves and reads the progress of one described training."""
+    """Saves and reads the progress of one described training.
 
-    def __init__(self, wanted: Checkpoint, description: dict[str, str], column: str, larger_is_better: bool) -> None:
+    `programs` are fingerprints that are compared within one version of the libraries; `telemetry` is its period.
+    """
+
+    def __init__(
+        self,
+        wanted: Checkpoint,
+        description: dict[str, str],
+        column: str,
+        larger_is_better: bool,
+        programs: dict[str, str] | None = None,
+        telemetry: int = 0,
+    ) -> None:
         try:
             import orbax.checkpoint as orbax
         except ImportError as error:
@@ -78,6 +93,7 @@ class Saver:
         self.orbax = orbax
         self.disk = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
         self.wanted, self.description = wanted, {"run name": wanted.name} | description
+        self.programs, self.telemetry, self.versions = programs or {}, telemetry, versions()
         self.column, self.sign = column, -1.0 if larger_is_better else 1.0
         self.folder = Path(wanted.directory).absolute()
         self.values: dict[int, float] = {}  # of the checkpoints on disk: the best has the smallest
@@ -88,6 +104,9 @@ class Saver:
     def resume(self, start: Progress) -> Progress:
         """The newest progress on disk that is whole; `start` if there is none at all."""
         self._clear_unfinished()
+        if self.wanted.overwrite:
+            for epoch in _epochs(self.folder):
+                _remove(_path(self.folder, epoch))
         newest: Progress | None = None
         damaged = []
         for epoch in sorted(_epochs(self.folder), reverse=True):
@@ -96,9 +115,10 @@ class Saver:
             except Exception as error:  # a damaged file makes Orbax, JSON and the checksum raise errors of any kind
                 damaged.append(f"epoch {epoch} ({_first_line(error)})")
                 continue
-            self._refuse_another(about["description"])
+            if newest is None:
+                self._compare(about)
+                newest = restored(start, arrays, epoch, about.get("telemetry", self.telemetry) == self.telemetry)
             self.values[epoch] = about["value"]
-            newest = restored(start, arrays, epoch) if newest is None else newest
         if damaged and newest is None:
             raise ValueError(
                 f"checkpoint: no checkpoint in {self.folder} can be read: {'; '.join(damaged)}. To start anew, "
@@ -128,7 +148,14 @@ class Saver:
         if epoch in self.values or epoch == self.failed:
             return
         arrays, value = arrays_of(progress), self._value(progress)
-        about: dict[str, Any] = {"description": self.description, "value": value, "leaves": sorted(arrays)}
+        about: dict[str, Any] = {
+            "description": self.description,
+            "programs": self.programs,
+            "versions": self.versions,
+            "telemetry": self.telemetry,
+            "value": value,
+            "leaves": sorted(arrays),
+        }
         about["sha256"] = _checksum(arrays, about)
         save = self.orbax.args
         try:
@@ -168,16 +195,37 @@ class Saver:
             raise ValueError("its checksum is not that of its content")
         return arrays, about
 
-    def _refuse_another(self, saved: dict[str, str]) -> None:
-        different = [name for name in self.description | saved if self.description.get(name) != saved.get(name)]
+    def _compare(self, about: dict[str, Any]) -> None:
+        """Refuse another training, and show what differs; warn of what cannot be compared."""
+        saved, description = about["description"], self.description
+        if "versions" not in about:  # saved by funcnet 0.1, which described less
+            described = {name: text for name, text in description.items() if name in saved}
+            saved = {name: text for name, text in saved.items() if name in description}
+            description = described
+            self._warn(
+                "was saved by an earlier funcnet, which kept no fingerprints: the values of the data, the starting "
+                "parameters and what the optimiser computes were not compared. Resume with the same."
+            )
+        elif about["versions"] != self.versions:
+            both = (f"{name} {about['versions'].get(name)}, now {text}" for name, text in self.versions.items())
+            self._warn(
+                f"was saved by other versions ({'; '.join(both)}): what is computed was not compared, and the bits may "
+                "be others than without the interruption."
+            )
+        elif saved == description:  # else it is clear already why they compute other things
+            saved, description = about["programs"], self.programs
+        different = [name for name in description | saved if description.get(name) != saved.get(name)]
         if different:
             rows = "\n".join(
-                f"  {name}\n    saved: {saved.get(name)}\n    now:   {self.description.get(name)}" for name in different
+                f"  {name}\n    saved: {saved.get(name)}\n    now:   {description.get(name)}" for name in different
             )
             raise ValueError(
-                f"checkpoint: {self.folder} holds another training.\n{rows}\nName another directory, or make the two "
-                f"equal. {NOT_COMPARED}"
+                f"checkpoint: {self.folder} holds another training.\n{rows}\nName another directory, make the two "
+                "equal, or start anew with Checkpoint(…, overwrite=True)."
             )
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"checkpoint: {self.folder} {what}", RuntimeWarning, stacklevel=6)
 
     def _clear_unfinished(self) -> None:
         """Remove the files of a save that was killed or failed."""
@@ -185,39 +233,22 @@ class Saver:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def saver_of(checkpoint: Checkpoint, job: Job, state: TrainState, swept: Any = None) -> Saver:
-    """What saves this training, and refuses to go on with another one's."""
+def resumed(
+    checkpoint: Checkpoint, job: Job, state: TrainState, start: Progress, epochs: int, swept: Any = None
+) -> tuple[Saver, Progress]:
+    """What saves this training, and where it goes on: `start`, or the newest checkpoint. One of another is refused."""
     if not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint: expected Checkpoint(folder), got {checkpoint!r}.")
     stopping, columns = job.options.early_stopping, names(job)
     column = stopping.monitor if stopping else "validation_cost" if "validation_cost" in columns else "cost"
-    return Saver(checkpoint, _description(job, state, swept), column, column in larger_is_better(job))
-
-
-def _description(job: Job, state: TrainState, swept: Any) -> dict[str, str]:
-    """What must be the same for a training to be resumed. Checkpoints hold these words: a change refuses old ones."""
-    options = job.options
-    shapes = partial(jax.tree.map, lambda leaf: f"{leaf.dtype}{list(leaf.shape)}")
-    numbers = [leaf.tolist() for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim == state.step.ndim]
-    return {
-        "network": repr(options.cast_net),
-        "loss": repr(options.loss),
-        "sweep": repr(swept),
-        "penalty": repr(options.penalty),
-        "trainable": repr(options.trainable),
-        "data": repr(shapes(tuple(job.data))),
-        "validation": repr(job.validation and shapes(tuple(job.validation))),
-        "batch_size": repr(options.batch_size),
-        "accumulate": repr(options.accumulate),
-        "privacy": repr(options.privacy),
-        "telemetry": repr(options.telemetry),
-        "metrics": repr(options.metrics),
-        "early_stopping": repr(options.early_stopping),
-        "params": repr(shapes(state.params)),
-        "optimiser's state": repr(shapes(state.opt_state)),
-        "optimiser's numbers": repr(numbers),
-        "starting key and step": repr((jax.random.key_data(state.key).tolist(), state.step.tolist())),
-    }
+    better = column in larger_is_better(job)
+    description, programs = description_of(job, state, swept), programs_of(job, state)
+    saver = Saver(checkpoint, description, column, better, programs, job.options.telemetry)
+    progress = taken_up(job, saver.resume(start), retry=swept is None)
+    if done := reached(progress):
+        what = "has ended: nothing is run" if ended(progress, epochs) else f"goes on from epoch {done} of {epochs}"
+        sys.stderr.write(f"checkpoint: the training in {checkpoint.directory} {what}.\n")
+    return saver, progress
 
 
 def _path(folder: Path, epoch: int) -> Path:

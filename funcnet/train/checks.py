@@ -12,6 +12,7 @@ from funcnet._core.protocols import Params
 from funcnet.propagation import predict
 from funcnet.train.measurements import measured, shapes_of
 from funcnet.train.metrics import Metric
+from funcnet.train.mixing import refuse_mixing
 from funcnet.train.options import Data, Job, Options, on_host
 from funcnet.train.privacy_account import Privacy, accounting
 from funcnet.train.state import TrainState, check_optimizer
@@ -63,6 +64,7 @@ def check_job(job: Job, state: TrainState, epochs: int) -> None:
             raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
         x, y, weights = (None if part is None else np.asarray(part[: options.batch_size]) for part in job.data)
     arguments.checked_batch(options.net, options.loss, state.params, x, y, weights)
+    refuse_mixing(options, state.params, job.data)
     if job.validation is not None:
         arguments.checked_validation(options.net, options.loss, state.params, *job.validation[:2])
     for metric in options.metrics:
@@ -106,7 +108,6 @@ def _check_private(options: Options, privacy: Any, state: TrainState) -> None:
     if not isinstance(privacy, Privacy):
         raise TypeError(f"privacy: expected Privacy(max_norm, noise_multiplier), got {privacy!r}.")
     accounting()
-    arguments.refuse_mixing(options.net)
     stopping = options.early_stopping
     if isinstance(stopping, EarlyStopping) and not stopping.monitor.startswith("validation_"):
         raise ValueError(

@@ -11,6 +11,7 @@ from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet._core.weighting import for_reduction, safe_mean
 from funcnet.train.checks import check_epoch
+from funcnet.train.mixing import refuse_mixing
 from funcnet.train.options import Data, DType, Options, Pair, check_kinds
 from funcnet.train.order import Order, batches, order_of
 from funcnet.train.state import TrainState
@@ -93,6 +94,8 @@ def train_epoch(
     check_kinds(options)
     x, y = map(jnp.asarray, arguments.pair("data", data))
     check_epoch(options, state, len(x))
+    if isinstance(state.step, jax.core.Tracer) or not state.step:  # once is enough
+        refuse_mixing(options, state.params, Data(x, y, None))
     return compiled_epoch(options, state, Data(x, y, None if weights is None else jnp.asarray(weights)))
 
 

@@ -18,7 +18,7 @@ DASHES = ("--", ":", "-.")  # one for each metric
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["columns", "epochs", "best_epoch", "telemetry"],
-    meta_fields=["names", "stopped", "looks"],
+    meta_fields=["names", "stopped", "looks", "note"],
 )
 @dataclasses.dataclass(frozen=True, repr=False)
 class History:
@@ -34,6 +34,7 @@ class History:
         telemetry: for each name ("layer 1: delta", "noise_scale", …, and "step", the number of the update) its
             values, with room for all epochs; `history.seen(name)` gives those that were taken.
         looks: how many there are in an epoch.
+        note: what one should know of the columns, in words; "" if there is nothing.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class History:
     stopped: str = ""
     telemetry: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     looks: int = 0
+    note: str = ""
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.columns:
@@ -123,8 +125,7 @@ class History:
             cells = (f"{self[name][epoch]:{width}.5g}" for name, width in widths.items())
             mark = "  best" if epoch + 1 == int(self.best_epoch) else ""
             yield f"{epoch + 1:5}  " + "  ".join(cells) + mark
-        if self.stopped:
-            yield self.stopped
+        yield from filter(None, (self.stopped, self.note))
 
 
 def _lone(finite: np.ndarray) -> list[int]:

@@ -81,6 +81,22 @@ def recorded(
     return jax.tree.map(partial(jnp.where, finite), then, failed)
 
 
+def taken_up(job: Job, saved: Progress, retry: bool) -> Progress:
+    """Progress read from a file, with a status for the patience of today. With `retry` a bad epoch is tried again."""
+    status, stopping = saved.status, job.options.early_stopping
+    if stopping is not None:
+        waited = saved.epoch - saved.best_epoch
+        status = jnp.where((status == STOPPED_EARLY) & (waited < stopping.patience), RUNNING, status)
+    if retry:
+        status = jnp.where(status == NOT_FINITE, RUNNING, status)
+    return saved._replace(status=status.astype(saved.status.dtype))
+
+
+def ended(progress: Progress, epochs: int) -> bool:
+    """Whether no training of these goes on."""
+    return not bool(((progress.epoch < epochs) & (progress.status == RUNNING)).any())
+
+
 def _put(values: jax.Array, epoch: jax.Array, new: jax.Array) -> jax.Array:
     """An epoch's telemetry at its place."""
     return jax.lax.dynamic_update_slice(values, new.astype(values.dtype), (epoch * len(new),))

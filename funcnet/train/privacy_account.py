@@ -29,7 +29,8 @@ class Privacy:
     from 1 % of δ, so ε is reckoned at 0.99 δ and the account is true for up to δ · 10¹⁰ steps.
 
     ε counts the epochs of one `fit`, or of one training taken up again from its checkpoint. A second `fit` from
-    the state of a first, or each training of a `fit_many` whose result is used, spends its own: they add up.
+    the state of a first, which warns and says so in `history.note`, or each training of a `fit_many` whose result is
+    used, spends its own: they add up.
 
     Private are the parameters (and the optimiser's state). The recorded costs and metrics of the training
     data are not, nor is a choice of settings made by looking at them: give validation data of other people.
@@ -67,6 +68,14 @@ class Privacy:
             ImportError: dp-accounting is not installed.
         """
         return np.array(_epsilons(self, examples, batch_size, epochs))
+
+
+def not_carried_on(updates: int) -> str:
+    """One sentence for a private training from a state that was trained before."""
+    return (
+        f"privacy: epsilon counts this fit alone. The {updates} updates made before it are not in it: if they were "
+        "private, on the same data, theirs adds to it; if they were made on public data, nothing is missing."
+    )
 
 
 def noise_multiplier(epsilon: float, *, delta: float, examples: int, batch_size: int, epochs: int) -> float:

@@ -1,5 +1,6 @@
 """A training's progress as arrays under names, for the disk, and back."""
 
+import math
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 
 from funcnet.train.loop import Progress
 from funcnet.train.progress import reached
+
+COLUMNS, TELEMETRY = ".columns[", ".telemetry["  # how their paths begin
 
 
 def arrays_of(progress: Progress) -> dict[str, np.ndarray]:
@@ -21,23 +24,47 @@ def arrays_of(progress: Progress) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array.size}
 
 
-def restored(start: Progress, arrays: dict[str, np.ndarray], epoch: int) -> Progress:
-    """The saved progress, in the structure of the one that a training starts with."""
+def restored(start: Progress, arrays: dict[str, np.ndarray], epoch: int, same_telemetry: bool = True) -> Progress:
+    """The saved progress, in the structure of the one that a training starts with. What does not fit is refused.
+
+    Telemetry that was taken at other steps is left out: NaN for the epochs that are done.
+    """
     room = min((column.shape[-1] for column in start.columns.values()), default=epoch)
     if epoch > room:
         raise ValueError(f"checkpoint: {epoch} epochs are saved, more than epochs={room}. Ask for {epoch} or more.")
+    if not same_telemetry:
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(TELEMETRY)}
 
     def fill(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-        saved = arrays.get(jax.tree_util.keystr(path))
-        if saved is None:  # an empty array
+        name = jax.tree_util.keystr(path)
+        plain, saved = _plain(leaf), arrays.pop(name, None)
+        if name.startswith(TELEMETRY) and not same_telemetry:
             return leaf
+        grows = name.startswith((COLUMNS, TELEMETRY))
+        shape = (*plain.shape[:-1], epoch * (plain.shape[-1] // max(room, 1))) if grows else plain.shape
+        if saved is None and not math.prod(shape):  # there are no empty arrays on the disk
+            return leaf
+        if saved is None or saved.shape != shape or saved.dtype != plain.dtype:
+            shown = "nothing" if saved is None else f"{saved.dtype}{list(saved.shape)}"
+            raise ValueError(_misfit(epoch, f"{name} is {shown}, expected {plain.dtype}{list(shape)}"))
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(leaf))
-        if saved.shape == leaf.shape:
-            return jnp.asarray(saved)
-        return leaf.at[..., : saved.shape[-1]].set(saved)  # a column, or telemetry
+        return leaf.at[..., : saved.shape[-1]].set(saved) if grows else jnp.asarray(saved)
 
-    return jax.tree_util.tree_map_with_path(fill, start)
+    arrays = dict(arrays)
+    progress = jax.tree_util.tree_map_with_path(fill, start)
+    if arrays:
+        raise ValueError(_misfit(epoch, f"there is no place for {', '.join(sorted(arrays))}"))
+    if reached(progress) != epoch:
+        raise ValueError(_misfit(epoch, f"it holds {reached(progress)} epochs"))
+    return progress
+
+
+def _misfit(epoch: int, what: str) -> str:
+    return (
+        f"checkpoint: what is saved as epoch {epoch} does not fit this training: {what}. Move its folder away, or "
+        "start anew with Checkpoint(…, overwrite=True)."
+    )
 
 
 def _plain(leaf: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.parameters import init
 from funcnet.train import loop
-from funcnet.train.checkpoints import Checkpoint, saver_of
+from funcnet.train.checkpoints import Checkpoint, resumed
 from funcnet.train.checks import check_job
 from funcnet.train.loop import NOT_FINITE, RUNNING, Progress
 from funcnet.train.measurements import larger_is_better, names
@@ -114,8 +114,7 @@ def fit_many(
     start = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
     watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
     if checkpoint is not None:
-        saver = saver_of(checkpoint, job, state, swept)
-        start = saver.resume(start)
+        saver, start = resumed(checkpoint, job, state, start, epochs, swept)
         watchers.append(saver)
     end, interrupted = in_chunks(partial(_run_many, job), start, epochs, watchers)
     return _trainings(job, end, lanes, interrupted)

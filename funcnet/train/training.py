@@ -1,27 +1,26 @@
 """`fit`: a whole training in one compiled loop, which the host enters for about a second at a time."""
 
-import sys
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.train import loop
-from funcnet.train.checkpoints import Checkpoint, saver_of
+from funcnet.train.checkpoints import Checkpoint, resumed
 from funcnet.train.checks import check_job
 from funcnet.train.history import History
 from funcnet.train.host_data import replay_from_host, run_from_host
-from funcnet.train.loop import NOT_FINITE, RUNNING
+from funcnet.train.loop import NOT_FINITE
 from funcnet.train.measurements import names
 from funcnet.train.metrics import Metric
 from funcnet.train.options import DType, Options, Pair, job_of, on_host
-from funcnet.train.privacy_account import Privacy
+from funcnet.train.privacy_account import Privacy, not_carried_on
 from funcnet.train.progress import Line, Watcher, in_chunks
 from funcnet.train.replays import replay, why_stopped
 from funcnet.train.state import TrainState
@@ -114,12 +113,8 @@ def fit(
         return loop.finished(end), loop.history_of(job, end)
     watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
     if checkpoint is not None:
-        saver = saver_of(checkpoint, job, state)
-        start = saver.resume(start)
-        start = start._replace(status=jnp.where(start.status == NOT_FINITE, RUNNING, start.status))  # try once more
+        saver, start = resumed(checkpoint, job, state, start, epochs)
         watchers.append(saver)
-        if progress and int(start.epoch):
-            sys.stderr.write(f"going on from epoch {int(start.epoch)} in {checkpoint.directory}\n")
     run, replayed = (run_from_host, replay_from_host) if on_host(job.data) else (_run, replay)
     end, interrupted = in_chunks(partial(run, job), start, epochs, watchers)
     failed = int(end.status) == NOT_FINITE
@@ -129,6 +124,9 @@ def fit(
     elif interrupted:
         stopped = "Interrupted: state and history are those of the last epoch that ended."
     history = loop.history_of(job, end, stopped)
+    if privacy is not None and (before := int(state.step)):
+        history = dataclasses.replace(history, note=not_carried_on(before))
+        warnings.warn(history.note, RuntimeWarning, stacklevel=2)
     if early_stopping is not None and int(end.epoch) and not int(end.best_epoch):
         warnings.warn(never_a_number(early_stopping), RuntimeWarning, stacklevel=2)
     if exploded := _exploded(history["cost"]):

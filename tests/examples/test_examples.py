@@ -51,7 +51,7 @@ def test_what_an_example_takes_from_funcnet_is_there(path):
         ("01_one_neuron", ["0.731058578630", "-0.393223866", "-0.589835800"]),
         ("02_two_by_two", ["0.291027773694", "0.291027923905", "0.015913620"]),
         ("03_test_scores", ["0.0012261835", "-0.0031301288"]),
-        ("04_symmetry", ["two of the equal units: 0e+00"]),
+        ("04_symmetry", ["\n 2000              1 "]),
         ("05_your_own_layer", ["all right", "NOT right"]),
         ("09_chains", ["0.000438567734", "unshared=52, distinct=18", "sum of the other 58", "0.29102777"]),
     ],

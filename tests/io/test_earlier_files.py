@@ -49,9 +49,10 @@ def test_a_checkpoint_still_loads_and_the_training_goes_on(tmp_path):
     _, params = fn.load_model(FOLDER / "model.safetensors")
     optimizer = optax.adam(1e-2)
     state = fn.train_state(optimizer, params, jax.random.key(1))
-    _, history = fn.fit(
-        NET, fn.SquaredError(), optimizer, state, data(), epochs=6, batch_size=4, validation=data(),
-        checkpoint=fn.Checkpoint(tmp_path / "checkpoint", keep=1), early_stopping=fn.EarlyStopping(patience=5),
-    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="earlier funcnet, which kept no fingerprints"):
+        _, history = fn.fit(
+            NET, fn.SquaredError(), optimizer, state, data(), epochs=6, batch_size=4, validation=data(),
+            checkpoint=fn.Checkpoint(tmp_path / "checkpoint", keep=1), early_stopping=fn.EarlyStopping(patience=5),
+        )  # fmt: skip
     np.testing.assert_array_equal(history["cost"][:3], np.float32(EXPECTED["cost"]))
     np.testing.assert_allclose(history["cost"], EXPECTED["cost of 6"], rtol=1e-5)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,11 @@ import numpy as np
 import optax
 import orbax.checkpoint as orbax
 import pytest
-from table import params_of, random
+from table import params_of, random, same_bits
 
 import funcnet as fn
-from funcnet.train import progress
+from funcnet._core import fingerprints
+from funcnet.train import checkpoints, progress
 from funcnet.train.checkpoints import Saver
 from funcnet.train.loop import Progress
 from funcnet.train.progress_arrays import arrays_of
@@ -106,6 +108,15 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture
+def programs_known(saved, monkeypatch):
+    """Fingerprints of the same training need not be taken again and again."""
+    about = orbax.Checkpointer(orbax.CompositeCheckpointHandler()).restore(
+        path_of(saved[0], 12), orbax.args.Composite(about=orbax.args.JsonRestore())
+    )
+    monkeypatch.setattr(checkpoints, "programs_of", lambda job, state: dict(about.about["programs"]))
+
+
+@pytest.fixture
 def copy(saved, tmp_path):
     return shutil.copytree(saved[0], tmp_path / "run")
 
@@ -145,7 +156,7 @@ def test_early_stopping_was_at_work():
 
 
 @pytest.mark.fast
-def test_from_every_checkpoint_the_way_is_the_same(saved, copy):
+def test_from_every_checkpoint_the_way_is_the_same(saved, copy, programs_known):
     for gone in (12, 9, 5):
         for epoch in epochs_in(copy):
             if epoch >= gone:
@@ -182,11 +193,22 @@ OTHER = fn.Chain(fn.Dense(3, 4), fn.Sigmoid(), fn.Dropout(0.3), fn.Dense(4, 2))
         ({"name": "other"}, "saved: \n", "now:   other"),
         ({"batch_size": 5}, "saved: 4", "now:   5"),
         ({"accumulate": 2}, "saved: 1", "now:   2"),
-        ({"telemetry": 2}, "saved: 0", "now:   2"),
         ({"seed": 1}, "[0, 0]", "[0, 1]"),
         ({"penalty": fn.L2(0.1)}, "saved: None", "L2(0.1)"),
         ({"trainable": (False, True, True, True)}, "saved: None", "(False, False, True, True)"),
-        ({"early_stopping": STOPPING}, "saved: None", "EarlyStopping(patience=4)"),
+        ({"early_stopping": STOPPING}, "saved: None", "('validation_cost', 0.0)"),
+        ({"data": (X.at[3, 1].add(1e-9), Y)}, "values of the data", "x float64[10, 3] "),
+        ({"data": (X, Y.at[9, 1].add(1e-9))}, "values of the data", "y float64[10, 2] "),
+        ({"data": (X[::-1], Y[::-1])}, "values of the data", "x float64[10, 3] "),
+        ({"validation": (HELD[0], -HELD[1])}, "values of the validation data", "y float64[6, 2] "),
+        ({"optimizer": optax.adam(0.2)}, "what an epoch computes", "the optimiser"),
+        ({"optimizer": optax.adam(0.1, b1=0.8)}, "what an epoch computes", "the optimiser"),
+        ({"optimizer": optax.radam(0.1)}, "what an epoch computes", "the optimiser"),
+        ({"optimizer": optax.adam(lambda step: 0.1 / (1 + step * 0))}, "optimiser's state", "now:"),
+        ({"net": fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dropout(0.4), fn.Dense(4, 2))}, "Dropout(0.3)", "Dropout(0.4)"),
+        ({"state": start()._replace(params=params_of(NET, seed=4))}, "values of the starting params", "now:"),
+        ({"state": start()._replace(step=jnp.asarray(1, jnp.int32))}, "([0, 0], 0)", "([0, 0], 1)"),
+        ({"state": fn.train_state(ADAM, params_of(NET), jax.random.key(0, impl="rbg"))}, "fry", "rbg"),
     ],
 )
 def test_another_training_is_refused_and_both_are_shown(saved, options, before, now):
@@ -194,8 +216,178 @@ def test_another_training_is_refused_and_both_are_shown(saved, options, before, 
     with pytest.raises(ValueError, match="another training") as error:
         fit(folder, **options)
     text = str(error.value)
-    for fragment in (str(folder), before, now, "saved:", "closure and was not compared"):
+    for fragment in (str(folder), before, now, "saved:", "overwrite=True"):
         assert fragment in text, text
+
+
+def test_a_weight_of_another_value_is_another_training(tmp_path):
+    fit(tmp_path, epochs=1, weights=jnp.ones(10))
+    with pytest.raises(ValueError, match=r"values of the data(.|\n)*weights float64\[10\] "):
+        fit(tmp_path, epochs=1, weights=jnp.ones(10).at[4].set(2))
+
+
+def with_code(kind, value):
+    """An object of the user's that says nothing of what it computes."""
+    part = fn.spec(
+        type("Own", (kind,), {"__repr__": lambda self: "Own()", "__eq__": lambda a, b: a is b, "__hash__": id})
+    )
+
+    def changed(name):
+        old = getattr(kind, name)
+        return lambda self, *arguments: jax.tree.map(lambda a: value * a, old(self, *arguments))
+
+    for name in ("delta", "backward", "value"):
+        if hasattr(kind, name):
+            setattr(part, name, changed(name))
+    return part()
+
+
+@pytest.mark.fast
+def test_code_and_constants_of_ones_own_are_compared(tmp_path):
+    def trained(folder, loss=LOSS, metric=None, table=None):
+        def shifted(updates, state, params=None):
+            return jax.tree.map(lambda u: u * table[0] if u.ndim else u, updates), state
+
+        chained = ADAM if table is None else optax.chain(optax.GradientTransformation(lambda p: (), shifted), ADAM)
+        metrics = metric and [metric]
+        state = start(chained)
+        checkpoint = fn.Checkpoint(tmp_path / folder, 0)
+        return fn.fit(NET, loss, chained, state, (X, Y), epochs=1, batch_size=4, metrics=metrics, checkpoint=checkpoint)
+
+    pairs = {
+        "what the loss computes": [{"loss": with_code(fn.SquaredError, factor)} for factor in (1.0, 1.5)],
+        "what is recorded": [{"metric": with_code(fn.MeanAbsoluteError, factor)} for factor in (1.0, 1.5)],
+        "what an epoch computes": [{"table": np.array([factor, 0.0])} for factor in (1.0, 1.5)],
+    }
+    for number, (what, (first, second)) in enumerate(pairs.items()):
+        trained(str(number), **first)
+        trained(str(number), **first)
+        with pytest.raises(ValueError, match=what):
+            trained(str(number), **second)
+
+
+def test_folds_in_one_folder_are_not_handed_back_as_one(tmp_path):
+    for fold in range(3):
+        rows = np.arange(10) % 3 != fold
+        data, overwrite = (X[rows][:6], Y[rows][:6]), {"overwrite": fold == 2}
+        checkpoint = fn.Checkpoint(tmp_path, 0, **overwrite)
+        call = partial(fn.fit, NET, LOSS, ADAM, start(), data, epochs=2, batch_size=3)
+        if fold == 1:
+            with pytest.raises(ValueError, match="values of the data"):
+                call(checkpoint=checkpoint)
+        else:
+            assert bits(call(checkpoint=checkpoint)) == bits(call())
+
+
+def test_a_flag_that_changes_what_keys_draw_is_compared(saved):
+    flag = jax.threefry_partitionable(not jax.config.jax_threefry_partitionable)
+    with flag, pytest.raises(ValueError, match="jax_threefry_partitionable=False"):
+        fit(saved[0])
+
+
+def test_of_a_file_its_time_and_blocks_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "BLOCK", 24)  # a row
+    monkeypatch.setattr(fingerprints, "BLOCKS", 2)
+    np.asarray(X).tofile(tmp_path / "x")
+
+    def call():
+        x = np.memmap(tmp_path / "x", np.float64, "r", shape=X.shape)
+        return fit(tmp_path / "run", data=(x, np.asarray(Y)), epochs=1)
+
+    written = os.stat(tmp_path / "x")
+    call()
+    call()
+    os.utime(tmp_path / "x", ns=(written.st_atime_ns, written.st_mtime_ns + 10**9))
+    with pytest.raises(ValueError, match="written"):
+        call()
+    np.asarray(X.at[9, 2].add(1)).tofile(tmp_path / "x")
+    os.utime(tmp_path / "x", ns=(written.st_atime_ns, written.st_mtime_ns))
+    with pytest.raises(ValueError, match=r"x float64\[10, 3\] "):
+        call()
+
+
+@pytest.mark.fast
+def test_how_long_and_what_looks_on_may_change(saved, copy, capsys):
+    assert bits(fit(copy, seconds=1, keep=3)) == bits(saved[1])
+    assert "has ended: nothing is run" in capsys.readouterr().err
+    state, history = fit(copy, epochs=14, telemetry=2)
+    assert "goes on from epoch 12 of 14" in capsys.readouterr().err
+    expected, plain = fit(epochs=14, telemetry=2)
+    assert all(map(same_bits, jax.tree.leaves(state[:3]), jax.tree.leaves(expected[:3])))
+    assert same_bits(history["cost"], plain["cost"])
+    for name in plain.telemetry:
+        assert same_bits(history.seen(name)[12:], plain.seen(name)[12:])
+        assert name == "step" or np.isnan(history.seen(name)[:12]).all()
+
+
+def test_a_longer_patience_goes_on(tmp_path, capsys):
+    def call(folder, patience):
+        return fit(folder, early_stopping=fn.EarlyStopping("validation_r2", patience), epochs=40)
+
+    assert int(call(tmp_path, 2)[1].epochs) < int((whole := call(None, 6))[1].epochs)
+    assert bits(call(tmp_path, 6)) == bits(whole)
+    assert "goes on from epoch" in capsys.readouterr().err
+
+
+def about_of(folder, change):
+    """Change what a checkpoint says of itself, with a checksum that fits."""
+    saver = Saver(fn.Checkpoint(folder), {}, "cost", False)
+    for epoch in epochs_in(folder):
+        arrays, about = saver._read(epoch)
+        arrays = change(arrays, about) or arrays
+        shutil.rmtree(path_of(folder, epoch))
+        write = saver.orbax.args
+        about["sha256"] = checkpoints._checksum(arrays, about)
+        content = write.Composite(state=write.PyTreeSave(arrays), about=write.JsonSave(about))
+        saver.disk.save(path_of(folder, epoch), content)
+
+
+def test_other_versions_are_told_of_once_and_go_on(tmp_path):
+    whole = fit(tmp_path / "run", epochs=2)
+
+    def older(arrays, about):
+        about["versions"]["optax"] = "0.0.1"
+        about["programs"] = dict.fromkeys(about["programs"], "another")
+
+    about_of(tmp_path / "run", older)
+    with pytest.warns(RuntimeWarning, match=rf"optax 0.0.1, now {optax.__version__}") as said:
+        assert bits(fit(tmp_path / "run", epochs=2)) == bits(whole)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a, about: {k: v for k, v in a.items() if "'b'" not in k}, "is nothing, expected float64"),
+        (
+            lambda a, about: {k: v[:1] if "'b'" in k else v for k, v in a.items()},
+            r"float64\[1\], expected float64\[4\]",
+        ),
+        (lambda a, about: {k: v.astype(np.float32) if "'b'" in k else v for k, v in a.items()}, "float32"),
+        (lambda a, about: a | {".epoch": np.array(7, np.int32)}, "it holds 7 epochs"),
+        (lambda a, about: {k: v[:1] if "columns" in k else v for k, v in a.items()}, r"\[1\], expected float64\[2\]"),
+        (lambda a, about: a | {".state.more": np.ones(3)}, "no place for .state.more"),
+    ],
+    ids=["missing", "shape", "type", "epoch", "column", "more"],
+)
+def test_what_does_not_fit_is_refused_and_never_filled_in(tmp_path, change, said):
+    fit(tmp_path / "run", epochs=2, seconds=1e9)
+    about_of(tmp_path / "run", change)
+    with pytest.raises(ValueError, match=f"epoch 2 does not fit this training: .*{said}"):
+        fit(tmp_path / "run", epochs=2)
+
+
+@pytest.mark.fast
+def test_fingerprints_are_those_of_another_process(tmp_path):
+    code = (
+        "import jax, jax.numpy as jnp, numpy as np, sys\n"
+        "from funcnet._core.fingerprints import program_fingerprint\n"
+        "f = lambda x, t=np.arange(3.0): jax.lax.scan(lambda c, a: (c * 0.1 + a, jnp.sin(c)), x, jnp.asarray(t))\n"
+        "print(program_fingerprint(f, np.float32(1)))\n"
+    )
+    said = [child(tmp_path / f"{n}.py", code).communicate()[0] for n in range(2)]
+    assert len(said[0].strip()) == 16
+    assert said[0] == said[1]
 
 
 def test_other_lanes_are_refused(tmp_path):
@@ -297,15 +489,17 @@ def test_ctrl_c_saves(saved, tmp_path, monkeypatch, during):
     assert bits(fit(tmp_path / "run")) == bits(saved[1])
 
 
-def test_after_a_step_that_was_not_finite_a_smaller_rate_goes_on(tmp_path):
+def test_an_epoch_that_was_not_finite_is_tried_once_more_and_another_rate_is_another_training(tmp_path):
     def rated(rate):
         return optax.sgd(lambda step: jnp.where(step == 19, rate, 1e-2))  # in the seventh epoch
 
-    bare, low = {"validation": None, "metrics": None}, rated(1e-2)
-    with pytest.warns(RuntimeWarning, match="epoch 7: at step"):
-        _, history = fit(tmp_path / "run", optimizer=rated(1e300), **bare)
-    assert int(history.epochs) == 6
-    assert bits(fit(tmp_path / "run", optimizer=low, **bare)) == bits(fit(optimizer=low, **bare))
+    bare, high = {"validation": None, "metrics": None}, rated(1e300)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="epoch 7: at step"):
+            _, history = fit(tmp_path / "run", optimizer=high, **bare)
+        assert int(history.epochs) == 6
+    with pytest.raises(ValueError, match="what an epoch computes"):
+        fit(tmp_path / "run", optimizer=rated(1e-2), **bare)
 
 
 class Boom:
@@ -349,7 +543,7 @@ DAMAGES = {
 @pytest.mark.fast
 @orbax_leaves_errors
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_file_of_the_newest_checkpoint_damaged_in_turn(saved, tmp_path, monkeypatch, damage):
+def test_each_file_of_the_newest_checkpoint_damaged_in_turn(saved, tmp_path, programs_known, monkeypatch, damage):
     """Either the file did not matter, or it is told and the one before taken: the end is the same in any case."""
     monkeypatch.chdir(tmp_path)
     folder, trained = saved

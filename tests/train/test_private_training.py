@@ -12,7 +12,7 @@ import optax
 import pytest
 from dp_accounting import rdp
 from scipy import stats
-from table import disagreement, params_of, random, same_bits
+from table import Scale, backprop, disagreement, params_of, predict, random, same_bits
 
 import funcnet as fn
 from funcnet.train import host_data
@@ -337,6 +337,102 @@ def test_what_cannot_be_private_is_refused(options, kind, fragments):
         fit(**options)
     for fragment in fragments:
         assert fragment in str(error.value), str(error.value)
+
+
+def mixing_layer(backwards=False, **says):
+    """`Centre`, or one that is centred in its backward pass alone, and says nothing."""
+
+    def forward(self, params, x, key=None):
+        return (x if backwards else x - x.mean(0, keepdims=True)), ()
+
+    return fn.spec(type("Silent", (Centre,), {"forward": forward, "mixes_examples": False} | says))()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("layer", [mixing_layer(), mixing_layer(backwards=True)], ids=["forward", "backward"])
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "clipping one example's gradient"),
+        ({"privacy": None}, "Choose a batch_size that divides m"),
+        ({"privacy": None, "batch_size": M, "accumulate": M}, "Leave accumulate out"),
+        ({"privacy": None, "x": np.asarray(X).view(np.memmap)}, "Choose a batch_size that divides m"),
+    ],
+    ids=["private", "filled up", "in parts", "from the host"],
+)
+def test_a_layer_that_mixes_examples_and_does_not_say_so_is_found(layer, options, why):
+    net = fn.Chain(fn.Dense(3, 2), fn.Residual(layer), fn.Dense(2, 2))
+    with pytest.raises(ValueError, match=rf"Silent\(\) mixes examples: .*{why}"):
+        fit(net=net, **options)
+
+
+@pytest.mark.fast
+def test_a_layer_of_ones_own_that_treats_each_alone_passes_and_full_batches_may_mix():
+    net = fn.Chain(fn.Dense(3, 2), Scale(2), fn.Dropout(0.3))
+    fit(net=net, epochs=1)
+    fit(net=MIXING, privacy=None, epochs=1, batch_size=M)
+    with pytest.raises(ValueError, match=r"Centre\(\) mixes examples: .*divides m"):
+        fn.train_epoch(MIXING, LOSS, ADAM, start(ADAM, MIXING), (X, Y), batch_size=BATCH)
+    with pytest.raises(ValueError, match=r"Centre\(\) mixes examples: .*divides m"):
+        fn.fit_many(MIXING, LOSS, ADAM, (X, Y), seeds=(0,), epochs=1, batch_size=BATCH)
+
+
+@pytest.mark.fast
+def test_a_second_fit_warns_that_epsilon_is_its_own(tmp_path):
+    state, first = fit(epochs=1)
+    assert not first.note
+    with pytest.warns(RuntimeWarning, match="The 5 updates made before it are not in it"):
+        _, second = fit(epochs=1, state=state)
+    assert "epsilon counts this fit alone" in second.note
+    assert second.note in repr(second)
+    checkpoint = fn.Checkpoint(tmp_path, seconds=0)
+    fit(epochs=1, checkpoint=checkpoint)
+    _, resumed = fit(epochs=2, checkpoint=checkpoint)  # one training, one account
+    assert not resumed.note
+    assert same_bits(resumed["epsilon"], fit(epochs=2)[1]["epsilon"])
+
+
+@pytest.mark.fast
+def test_one_examples_cost_does_not_end_it():
+    """That it ended earlier with this example than without would tell that it is there."""
+    state, history = fn.fit(
+        NET, LOSS, ADAM, start(), (X, Y.at[4].set(1e200)), epochs=3, batch_size=BATCH, privacy=PRIVATE
+    )
+    assert int(history.epochs) == 3
+    assert not np.isfinite(history["cost"]).all()
+    assert not history.stopped
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("privacy", [PRIVATE, None], ids=["private", "plain"])
+def test_a_state_given_back_in_mid_epoch_carries_the_key_of_the_next(privacy):
+    """With this epoch's key a second fit would draw the same batches, and the same noise."""
+    batch = BATCH if privacy else 6
+    bad = optax.sgd(lambda step: jnp.where(step == 8, jnp.inf, 1e-2))
+    with pytest.warns(RuntimeWarning, match="Stopped in epoch 2: at step 4 of 5"):
+        state, _ = fit(privacy, optimizer=bad, batch_size=batch)
+    assert int(state.step) == 8
+    whole, _ = fit(privacy, optimizer=optax.sgd(1e-2), epochs=1, batch_size=batch)
+    expected = jax.random.split(whole.key, 3)[0]
+    assert (jax.random.key_data(state.key) == jax.random.key_data(expected)).all()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_what_is_frozen_takes_nothing_of_the_clipping_norm(per_layer):
+    """The head alone is trained: its clipped gradient is that of a network that is the head."""
+    net, bound = fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dense(4, 2)), 0.01
+    params = jax.tree.map(lambda leaf: 3 * leaf, params_of(net))
+    bp = backprop(net, LOSS, params, X, Y)
+    inner = predict(fn.Chain(fn.Dense(3, 4), fn.Tanh()), params[:2], X)
+    head = fn.Chain(fn.Dense(4, 2))
+    alone = backprop(head, LOSS, params[2:], inner, Y)
+    found, squares = fn.clipped_gradient(net, bp, bound, per_layer, trainable=(False, True, True))
+    expected, others = fn.clipped_gradient(head, alone, bound, per_layer)
+    assert disagreement(found[2], expected[0]) <= 1e-12
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(found[0]))
+    assert disagreement(jax.tree.leaves(squares), jax.tree.leaves(others)) <= 1e-12
 
 
 def test_without_the_accountant_one_is_told_what_to_install(monkeypatch):

@@ -286,7 +286,7 @@ def test_how_often_must_fit_an_epoch(every):
 
 
 def test_a_layer_that_mixes_examples_is_named():
-    with pytest.raises(ValueError, match=r"Centre\(\): mixes the examples"):
+    with pytest.raises(ValueError, match=r"Centre\(\) mixes examples"):
         fit(3, net=fn.Chain(fn.Dense(3, 2), Centre()))
 
 
