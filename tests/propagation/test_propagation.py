@@ -377,7 +377,7 @@ def test_a_mean_does_not_see_how_large_all_weights_are(size):
     """Sums of weights that overflow, and of weights that are below the smallest normal float32."""
     x, y = X.astype(np.float32), Y.astype(np.float32)
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), PARAMS)
-    weights, expected = jnp.full(6, size, np.float32), value_and_grad(NET, LOSS, params, x, y)
+    weights, expected = np.full(6, size, np.float32), value_and_grad(NET, LOSS, params, x, y)
     assert disagreement(value_and_grad(NET, LOSS, params, x, y, weights=weights), expected) <= 1e-6
     assert disagreement(fn.cost(NET, LOSS, params, x, y, weights=weights), expected[0]) <= 1e-6
 
