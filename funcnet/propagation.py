@@ -189,6 +189,9 @@ def cost(
             counts takes its place. A position of weight 0 is out of the cost; its input is replaced alike if the
             whole network is `by_position`, and stays otherwise, since other positions see it (a prompt is context).
             All zero: the cost is 0. Under jit negative weights cannot be refused and make the cost NaN.
+            `jax.grad` by a weight of 0 gives 0, since what takes the example's place says nothing about it: for the
+            true one, J_i of the sum, take `backprop(...).costs`. How a step that weighs the examples would change
+            another cost (learning to reweight) is -g_i · v: see `weighted_gradient`, and `example_gram`.
         penalty: a cost of the parameters, added once.
         key: for networks with `Dropout`, one key or one per example; None evaluates.
         reduction: "mean" or "sum"; where it is an argument of `jit`, name it static.

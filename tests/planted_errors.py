@@ -29,6 +29,7 @@ TRAINING += [
     "train/test_telemetry",
     "train/test_optimizer_arguments",
     "train/test_positions",
+    "train/test_metrics",
 ]
 ORDER = [
     "propagation/test_worked_cases",
@@ -49,7 +50,13 @@ ORDER += [
     "layers/test_learning_rules",
     "train/test_telemetry",
 ]
-ORDER += ["plots/test_plots", "diagnosis/test_diagnosis", "derivations/test_formulas"]
+ORDER += [
+    "core/test_weighting",
+    "core/test_arguments",
+    "plots/test_plots",
+    "diagnosis/test_diagnosis",
+    "derivations/test_formulas",
+]
 
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/normalization.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
@@ -81,6 +88,7 @@ IMAGES, AREAS = "plots/weights.py", "plots/regions.py"
 TABLE, NORMS, GRID = "plots/confusion.py", "plots/norms.py", "plots/grids.py"
 PLACE = "derivations/addresses.py"
 SIGNS, TRIALS, VERDICTS = (f"diagnosis/{name}.py" for name in ("symptoms", "trials", "training_symptoms"))
+DESCRIBED, PRINTS, MIXES = "train/descriptions.py", "_core/fingerprints.py", "train/mixing.py"
 GIVEN, DIAGNOSE = "diagnosis/evidence.py", "diagnosis/diagnoses.py"
 
 # The room of tests that is to catch it comes first.
@@ -105,7 +113,9 @@ FIRST |= {
     "layers/base.py": "core/test_walkers",
     FEED: "layers/test_learning_rules",
 }
-FIRST |= dict.fromkeys((CAST, UPDATE, ORDERS, METRIC, ROWS), "train/test_epoch") | {LOOP: "train/test_training"}
+FIRST |= {METRIC: "train/test_metrics", REPLAY: "train/test_private_training", MIXES: "train/test_private_training"}
+FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED), "train/test_checkpoints")
+FIRST |= dict.fromkeys((CAST, UPDATE, ORDERS, ROWS), "train/test_epoch") | {LOOP: "train/test_training"}
 FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "train/history.py": "train/test_training"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
 FIRST |= dict.fromkeys((CLAIMS, SHAPES, READS, LAWS, DIFFS), "check/test_laws")
@@ -420,7 +430,7 @@ ERRORS = [
     ("diagnosis: epochs that are not finite taken for the least", VERDICTS, "(np.isfinite(training) & np.isfinite(validation))[", "(validation == validation)["),
     ("diagnosis: many trainings taken for one", DIAGNOSE, "if np.ndim(history.epochs):", "if False:"),
     ("arguments: validation of nothing passes", ARG, "if not len(batch.x):", "if False:"),
-    ("diagnosis: True taken for a batch size", DIAGNOSE, " and not isinstance(batch_size, bool)", ""),
+    ("arguments: True taken for a whole number", ARG, " and not isinstance(value, bool)", ""),
     ("diagnosis: units switched off taken for copies", "diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
     ("check: square_norms are not compared", CLAIMS, "(np.sum(a * a, -1) for a in rows)", "jax.tree.leaves(actual)"),
     ("check: square_sum is not compared", CLAIMS, "agreement(name, actual, jax.tree.map(", "agreement(name, actual, actual) or (jax.tree.map("),
@@ -441,12 +451,36 @@ ERRORS = [
     ("check: a gradient in bfloat16 passes", LAWS, "types <= {\"float32\", \"float64\"}", "True"),
     ("check: integers with an error signal pass", LAWS, "kept = (input_delta.dtype, input_delta.shape) == (x.dtype, x.shape)", "kept = True"),
     ("check: entries that disagree are not looked at", DIFFS, "np.zeros(0, int) if a is None else _disagreeing(g, a)", "np.zeros(0, int)"),
+    ("reduction: the share under the sum", RED, "averaged(total(weighted(costs, weights_of(costs, weights))), costs, weights, reduction)", "total(weighted(costs, shares_of(costs, weights, reduction)))"),
+    ("checkpoint: values of the data not compared", DESCRIBED, "_named(jax.tree.map(fingerprint, job.data))", "''"),
+    ("checkpoint: starting parameters not compared", DESCRIBED, "params\": tree_fingerprint(state.params)", "params\": ''"),
+    ("checkpoint: constants of programs not compared", PRINTS, "_add(update, part.consts)", "_add(update, [])"),
+    ("checkpoint: numbers in programs not compared", PRINTS, "update(_bytes(np.asarray(variable.val)))", "update(b'')"),
+    ("checkpoint: what is missing is filled in", SAVED, "if saved is None and not math.prod(shape):", "if saved is None:"),
+    ("checkpoint: another epoch's arrays pass", SAVED, "if reached(progress) != epoch:", "if False:"),
+    ("checkpoint: overwrite is ignored", SAVE, "if self.wanted.overwrite:", "if False:"),
+    ("mixing: any difference passes", MIXES, "DIFFERENCE = 1e-4", "DIFFERENCE = 1e4"),
+    ("mixing: rows that fill up see the rest", MIXES, "why = FILLED_UP if", "why = '' if"),
+    ("cross entropy: labels count the classes in their own type", LOSS, "y.astype(jnp.int32) if y.dtype.itemsize < 4 else y", "y"),
+    ("losses: no share of something infinite is NaN", LOSS, "jnp.where(q == 0, 0, q * jnp.where(q == 0, 0, logarithms))", "q * logarithms"),
+    ("log cosh: no digits near 0", LOSS, "near = jnp.abs(a - y) < 1", "near = jnp.abs(a - y) < 0"),
+    ("layer norm: squares overflow", NORM, "_unit(values, self.epsilon)", "1.0, self.epsilon"),
+    ("elu: half a second derivative at 0", ACT, "jnp.where(x > 0, 0, x)", "jnp.minimum(x, 0)"),
+    ("sweep: fractions cut to the type of the first", MANY, "        dtype = floating", "        pass"),
+    ("metrics: float labels taken for probabilities", METRIC, "return off.any() if", "return False if"),
+    ("metrics: a share of no variance", METRIC, "jnp.where(varies, 1 -", "jnp.where(True, 1 -"),
+    ("early stopping: NaN in the first epoch wins", LOOP, "~jnp.isnan(value) & (", "("),
+    ("private training: an example's cost ends it", LOOP, "() if job.options.privacy else results[\"cost\"]", "results[\"cost\"]"),
+    ("training: a state of mid-epoch keeps its key", REPLAY, "keys_of(state.key)[0]", "state.key"),
+    ("private training: frozen layers use up the norm", UPDATE, "trainable=keep", "trainable=None"),
+    ("clipping: no bound that cannot be seen", PRIV, "jnp.where((bound > 0) & jnp.isfinite(bound), bound, jnp.nan)", "bound"),
+    ("feedback: B drawn as the weights are", FEED, "jax.random.fold_in(jax.random.key(self.seed), OWN_DRAW)", "jax.random.key(self.seed)"),
 ]  # fmt: skip
 
 
 def rooms_of(file: str) -> tuple[list[str], list[str]]:
     """The tests that mirror a file of the package, which run first, and the others that may catch an error in it."""
-    training = file.startswith("train/") or file in (CAST, FILE, FILES)
+    training = file.startswith("train/") or file in (CAST, FILE, FILES, PRINTS)
     path = pathlib.PurePath(file)
     mirror = {FIRST.get(file), f"test_{path.stem}", f"{path.parent}/test_{path.stem}"}
     rooms = TRAINING if training else ORDER

@@ -130,3 +130,42 @@ def test_probabilities_are_those_of_scipy_and_of_the_cost():
         far = loss.probabilities(jnp.array([[1e4, -1e4]], jnp.float32))
         assert far.tolist() == [[1.0, 0.0]]
         assert far.dtype == jnp.float32
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.int64])
+def test_the_labels_type_does_not_count_the_classes(dtype):
+    """JAX's one_hot counts in the labels' type: 300 classes are more than 8 bits hold."""
+    for classes in (200, 256, 300):
+        logits, labels = random(0, 5, classes), np.array([0, 1, 99, 120, 127])
+        found = value_and_delta(fn.CrossEntropy(), logits, labels.astype(dtype))
+        assert disagreement(found, value_and_delta(fn.CrossEntropy(), logits, labels)) == 0
+        assert np.allclose(found[0], scipy.special.logsumexp(logits, -1) - logits[np.arange(5), labels])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("far", [3e38, np.inf])
+def test_what_has_no_share_adds_nothing_however_far_off(far):
+    """0·∞ would be NaN: a class or an answer without a share costs 0."""
+    wide = np.float32
+    logits = np.array([[far, 0, -far], [0, 0, -far], [far, far, 0]], wide)
+    costs, delta = value_and_delta(fn.CrossEntropy(), logits, np.array([0, 1, 1]))
+    assert np.allclose(costs, [0, np.log(2), np.log(2)], atol=1e-6)
+    assert np.allclose(delta, [[0, 0, 0], [0.5, -0.5, 0], [0.5, -0.5, 0]])
+    halves = np.array([[1, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0]], wide)
+    assert np.allclose(value_and_delta(fn.CrossEntropy(), logits, halves)[0], costs)
+    costs, delta = value_and_delta(fn.BinaryCrossEntropy(), wide([[far, -far], [-far, 0]]), wide([[1, 0], [0, 1]]))
+    assert np.allclose(costs, [0, np.log(2)])
+    assert np.allclose(delta, [[0, 0], [0, -0.5]])
+    assert not np.isnan(value_and_delta(fn.BinaryCrossEntropy(), wide([[far]]), wide([[0]]))[0])  # but far, and wrong
+
+
+@pytest.mark.fast
+def test_log_cosh_keeps_its_digits_near_0():
+    gaps = np.array([[3e-4], [1e-6], [0.1], [0.999], [1.001], [20.0], [1e4]])
+    exact = np.log(np.cosh(np.minimum(gaps, 20.0)))[:, 0]
+    exact[:2] = gaps[:2, 0] ** 2 / 2
+    exact[-1] = 1e4 - np.log(2)
+    for dtype, digits in ((np.float32, 1e-6), (np.float64, 1e-7)):
+        costs, _ = value_and_delta(fn.LogCosh(), gaps.astype(dtype), np.zeros((7, 1), dtype))
+        assert np.allclose(costs, exact, rtol=digits, atol=0)

@@ -1,5 +1,6 @@
 """What every public function checks of its arguments, before anything is computed or compiled."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -80,14 +81,32 @@ def checked_validation(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any
     return batch
 
 
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number of Python's or NumPy's; True is no number."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def integer(name: str, value: Any, expected: str, least: int = 0, most: int | None = None) -> int:
-    """A whole number of Python's or NumPy's within bounds; True is no number."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+    """A whole number within bounds."""
+    whole = is_integer(value)
     if not whole or value < least or (most is not None and value > most):
         raise (ValueError if whole or isinstance(value, float) else TypeError)(
             f"{name}: expected {expected}, got {value!r}."
         )
     return int(value)
+
+
+def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """A number of Python's or NumPy's for which `fits` holds, as NaN's comparisons do not."""
+    real = isinstance(value, float | np.floating) or is_integer(value)
+    if not real or not fits(value):
+        raise (ValueError if real else TypeError)(f"{name}: expected {expected}, got {value!r}.")
+    return float(value)
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed that draws what no other draws: JAX's keys take 32 bits of one."""
+    return integer(name, value, f"a whole number, 0 to {2**32 - 1}", 0, 2**32 - 1)
 
 
 def flag(name: str, value: Any) -> bool:

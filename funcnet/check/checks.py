@@ -62,7 +62,7 @@ def check_gradients(
         >>> fn.check_gradients(net, fn.SquaredError(), params, jnp.ones((4, 2)), jnp.ones((4, 1))).ok
         True
     """
-    _check_request(entries, params, x, y)
+    _check_request(entries, seed, params, x, y)
     with float64():
         params, x, y, weights, penalty = widened((params, x, y, weights, penalty))
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
@@ -141,7 +141,7 @@ def check_layer(
         >>> fn.check_layer(layer, params, jnp.ones((4, 2))).ok
         True
     """
-    _check_request(entries, params, x)
+    _check_request(entries, seed, params, x)
     with float64():
         params, x = widened((params, x))
         params, x, given = arguments.checked_input(layer, params, x, key)
@@ -190,7 +190,7 @@ def check_function(
         >>> fn.check_function(fn.as_function(net), fn.init(net, jax.random.key(0)), jnp.ones((4, 2))).ok
         True
     """
-    _check_request(entries, params, x)
+    _check_request(entries, seed, params, x)
     with float64():
         at = widened((params, jnp.asarray(x)))
         arguments.refuse_non_finite("x", at[1])
@@ -240,8 +240,8 @@ def _names(at: Tree) -> list[str]:
     return [*(name for name, _ in walkers.named_params(at[0])), *(["input"] if len(at) > 1 else [])]
 
 
-def _check_request(entries: int, *values: Any) -> None:
-    if entries < 1:
-        raise ValueError(f"entries: expected 1 or more, got {entries}.")
+def _check_request(entries: int, seed: int, *values: Any) -> None:
+    arguments.integer("entries", entries, "1 or more", 1)
+    arguments.seed("seed", seed)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
         raise ValueError("A check reads values, which is not supported inside jit or vmap. Call it outside.")

@@ -107,7 +107,7 @@ def scale_by_kfac(
         if not fits:
             raise ValueError(f"scale_by_kfac: {name} must be {rule}, got {value!r}.")
     arguments.integer("scale_by_kfac: every", every, "a whole number from 1", 1)
-    arguments.integer("scale_by_kfac: seed", seed, "a whole number", -(2**31), 2**32 - 1)
+    arguments.seed("scale_by_kfac: seed", seed)
 
     def init(params: Params) -> KfacState:
         try:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from funcnet._core import arguments
 from funcnet._core.protocols import Layer, Params
 
 Where = tuple[int, int | None, int]
@@ -29,15 +28,11 @@ def weights_in(layer: Layer, params: Params) -> Weights:
 
 def checked_weight(name: str, layers: Sequence[Weights], weight: Any) -> Where:
     """The address, if these layers, counted from 1, have such a weight."""
-
-    def is_index(value: Any) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
     rule = f"{name}: expected (layer, from, to), with layer from 1, from and to array indices, from None for a bias"
     if not isinstance(weight, tuple | list) or len(weight) != 3:
         raise ValueError(f"{rule}; got {weight!r}.")
     layer, source, to = weight
-    if not is_index(layer) or not is_index(to) or not (source is None or is_index(source)):
+    if not all(map(arguments.is_integer, (layer, to, 0 if source is None else source))):
         raise ValueError(f"{rule}; got {weight!r}.")
     if not 1 <= layer <= len(layers):
         known = "; ".join(f"{number}: {weights.layer}" for number, weights in enumerate(layers, 1))

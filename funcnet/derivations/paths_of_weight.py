@@ -138,8 +138,7 @@ def _one_example(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None, example:
     x, y = arguments.as_array("x", x), arguments.as_array("y", y)
     if weights is not None:
         raise ValueError("explain: weights have no use for one example. Leave out weights, or example.")
-    if isinstance(example, bool) or not isinstance(example, int | np.integer) or not 0 <= example < len(x):
-        raise ValueError(f"example: expected an index from 0 to {len(x) - 1}, got {example!r}.")
+    arguments.integer("example", example, f"an index from 0 to {len(x) - 1}", 0, len(x) - 1)
     return x[example : example + 1], y[example : example + 1]
 
 

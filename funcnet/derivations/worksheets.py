@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from funcnet._core import arguments
 from funcnet._core.masks import flags_of, kept
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet._core.weighting import Reduction
@@ -135,8 +136,8 @@ def worksheet(
             "that it writes. Take fewer examples, x[:1] and y[:1], or a smaller network; for one weight of this "
             "network use fn.explain, for its arrays fn.backprop."
         )
-    if learning_rate is not None and not (isinstance(learning_rate, int | float) and learning_rate > 0):
-        raise ValueError(f"learning_rate: expected a positive number or None, got {learning_rate!r}.")
+    if learning_rate is not None:
+        learning_rate = arguments.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
     run = propagate("worksheet", net, loss, params, x, y, weights, reduction)
     sections = [*calculation.forward(run, write, loss), *calculation.backward(run, write, loss)]
     if learning_rate is not None:

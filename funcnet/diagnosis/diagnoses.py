@@ -106,6 +106,7 @@ def diagnose(
         >>> diagnosis.names, diagnosis.verdicts[0].where
         (('symmetric units',), 'layer 1')
     """
+    arguments.flag("progress", progress)
     facts = _evidence(net, loss, params, x, y, weights, penalty, optimizer, batch_size, validation, history, key)
     looks: list[Look] = []
     for what, check, explained_by in CHECKS:
@@ -146,9 +147,8 @@ def _evidence(
     given = arguments.checked_batch(net, loss, params, x, y, weights)
     if optimizer is not None:
         check_optimizer(optimizer)
-    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if batch_size is not None and (not whole or batch_size < 1):
-        raise ValueError(f"batch_size: expected an integer, 1 or more, got {batch_size!r}.")
+    if batch_size is not None:
+        arguments.integer("batch_size", batch_size, "an integer, 1 or more", 1)
     if history is not None:
         _check_history(history)
     held_back = None

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet._core import arguments, walkers
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params, Tree
@@ -122,7 +121,7 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
 
 
 def _struct(x: Any) -> jax.ShapeDtypeStruct:
-    if isinstance(x, tuple | list) and all(isinstance(size, int | np.integer) for size in x):
+    if isinstance(x, tuple | list) and all(map(arguments.is_integer, x)):
         shape, dtype = tuple(map(int, x)), jnp.zeros(()).dtype
     else:
         array = x if hasattr(x, "shape") and hasattr(x, "dtype") else jnp.asarray(x)

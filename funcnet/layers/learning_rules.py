@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from funcnet._core import arguments
 from funcnet._core.context import Context, context_of
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
@@ -36,6 +37,9 @@ class FeedbackAlignment(OneLayer):
 
     layer: AnyLayer
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        arguments.seed(f"{self}: seed", self.seed)
 
     def forward(self, params: Params, x: jax.Array, key: Context | jax.Array | None = None) -> tuple[jax.Array, Tree]:
         return layer_forward(self.layer, params, x, context_of(key))

@@ -33,7 +33,8 @@ def weighted_gradient(net: AnyLayer, bp: Backprop, weights: ArrayLike) -> Tree:
         net: a layer.
         bp: its `Backprop`, with m examples.
         weights: (m,) or (K, m), of any sign. At 0 an example contributes exactly nothing, even
-            where its tape is not finite.
+            where its tape is not finite; so `jax.grad` by a weight of 0 gives 0. The sum is linear in the
+            weights: take its derivative, such as g_i · v of a direction v, at weights of 1.
 
     Returns:
         A tree like the parameters, in float32 or better; for (K, m) each array is (K, …).

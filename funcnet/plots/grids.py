@@ -14,9 +14,7 @@ ROOM = 2**22  # numbers that a block of forward passes may hold in its widest la
 
 def checked_points(caller: str, points: Any) -> int:
     """How many points a grid has to a side."""
-    if isinstance(points, bool) or not isinstance(points, int | np.integer) or not 2 <= points <= 2000:
-        raise ValueError(f"{caller}: points, of the grid to a side, must be 2 … 2000, got {points!r}.")
-    return int(points)
+    return arguments.integer(f"{caller}: points", points, "2 … 2000, of the grid to a side", 2, 2000)
 
 
 def at_once(net: AnyLayer, examples: int) -> int:

@@ -79,7 +79,7 @@ def _checked_shape(layer: str, n_in: int, shape: Any) -> tuple[int, int]:
                 f"plot_weights: {layer} takes {n_in} inputs, which are no square image. Give shape=(rows, columns)."
             )
         return side, side
-    whole = isinstance(shape, tuple | list) and all(isinstance(size, int) and size > 0 for size in shape)
+    whole = isinstance(shape, tuple | list) and all(arguments.is_integer(size) and size > 0 for size in shape)
     if not whole or len(shape) != 2 or shape[0] * shape[1] != n_in:
         raise ValueError(
             f"plot_weights: {layer} takes {n_in} inputs, so shape must be (rows, columns) with "

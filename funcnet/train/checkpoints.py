@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet._core import arguments
 from funcnet._core.files import checksum
 from funcnet.train.descriptions import description_of, programs_of, versions
 from funcnet.train.loop import Progress, ended, taken_up
@@ -48,7 +49,7 @@ class Checkpoint:
         overwrite: remove the checkpoints that are there, and start anew.
 
     Raises:
-        ValueError: negative seconds, keep below 1, or no name of a folder.
+        TypeError, ValueError: negative seconds, keep below 1, a flag that is none, or no name of a folder.
         OSError: the folder cannot be made (when training starts).
         ImportError: Orbax is not installed (when training starts).
 
@@ -67,8 +68,9 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not str(self.directory):
             raise ValueError("Checkpoint: directory is empty. Name a folder for this training alone.")
-        if self.seconds < 0 or self.keep < 1:
-            raise ValueError(f"{self}: seconds must be 0 or more and keep 1 or more.")
+        arguments.number("Checkpoint: seconds", self.seconds, "0 or more", lambda seconds: seconds >= 0)
+        arguments.integer("Checkpoint: keep", self.keep, "a whole number, 1 or more", 1)
+        arguments.flag("Checkpoint: overwrite", self.overwrite)
 
 
 class Saver:

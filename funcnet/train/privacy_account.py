@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet._core import arguments
 from funcnet._core.specs import spec
 
 OVERFLOW = 1e-12  # the probability that a step draws more examples than its batch has room for
@@ -101,12 +102,11 @@ def noise_multiplier(epsilon: float, *, delta: float, examples: int, batch_size:
         >>> round(sigma, 2)
         0.9
     """
-    if not (epsilon > 0 and 0 < delta < 1 and 1 <= batch_size <= examples and epochs >= 1):
-        raise ValueError(
-            f"noise_multiplier: expected epsilon above 0, delta between 0 and 1, batch_size of 1 to examples, and "
-            f"epochs of 1 or more, got epsilon={epsilon}, delta={delta}, batch_size={batch_size}, examples={examples}, "
-            f"epochs={epochs}."
-        )
+    arguments.number("noise_multiplier: epsilon", epsilon, "a number above 0", lambda value: 0 < value < math.inf)
+    arguments.number("noise_multiplier: delta", delta, "a number between 0 and 1", lambda value: 0 < value < 1)
+    arguments.integer("noise_multiplier: examples", examples, "a whole number, 1 or more", 1)
+    arguments.integer("noise_multiplier: batch_size", batch_size, f"1 to examples, {examples}", 1, examples)
+    arguments.integer("noise_multiplier: epochs", epochs, "a whole number, 1 or more", 1)
     dp, rdp = accounting()
 
     def event(sigma: float) -> Any:

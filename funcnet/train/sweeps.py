@@ -96,6 +96,7 @@ def fit_many(
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
         raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
     check_optimizer(optimizer)
+    arguments.flag("progress", progress)
     swept = _swept(sweep or {}, seeds)
     if penalty is not None and "penalty" in swept:
         raise ValueError("fit_many: penalty is both given and swept. Leave one out.")
@@ -173,9 +174,7 @@ def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str
         swept[name] = tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
         if not swept[name]:
             raise ValueError(f"fit_many: there are no values for {name}. Give one or more.")
-    most = 2**32 - 1  # beyond it JAX's keys begin again
-    checked = [arguments.integer("seeds", seed, f"whole numbers, 0 to {most}", 0, most) for seed in swept["seed"]]
-    return swept | {"seed": tuple(checked)}
+    return swept | {"seed": tuple(arguments.seed("seeds", seed) for seed in swept["seed"])}
 
 
 def _states(net: AnyLayer, optimizer: optax.GradientTransformation, lanes: Sequence[dict[str, Any]]) -> TrainState:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 
+from funcnet._core import arguments
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.train import loop
@@ -98,6 +99,7 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
+    arguments.flag("progress", progress)
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, privacy=privacy,
         compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,

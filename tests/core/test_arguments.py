@@ -1,10 +1,13 @@
 """Bad input: what is wrong, what was expected, what came, what to change. One row each."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from table import Scale, params_of, random
+from table import KEY, Scale, params_of, random
 
 import funcnet as fn
 
@@ -184,8 +187,96 @@ ROWS = {
         TypeError,
         ["float64", "float32"],
     ),
+    "delta of integers": (
+        lambda: fn.backward(NET, PARAMS, fn.forward(NET, PARAMS, X)[1], np.ones((6, 2), int)),
+        TypeError,
+        ["delta", "int64", "∂J/∂output"],
+    ),
+    "delta of booleans": (
+        lambda: fn.backward(NET, PARAMS, fn.forward(NET, PARAMS, X)[1], np.ones((6, 2), bool)),
+        TypeError,
+        ["delta", "bool", "∂J/∂output"],
+    ),
     "x of one example to a function": (lambda: fn.as_function(NET)(PARAMS, X[0]), ValueError, ["x[None]"]),
 }
+
+
+BP = fn.backprop(NET, SE, PARAMS, X, Y)
+STATE = fn.train_state(optax.sgd(0.1), PARAMS, jax.random.key(0))
+
+
+def fit(**options):
+    options = {"epochs": 1, "batch_size": 3} | options
+    return fn.fit(NET, SE, optax.sgd(0.1), STATE, (X, Y), **options)
+
+
+def fit_many(**options):
+    options = {"epochs": 1, "batch_size": 3} | options
+    return fn.fit_many(NET, SE, optax.sgd(0.1), (X, Y), **options)
+
+
+def diagnose(**options):
+    return fn.diagnose(NET, SE, PARAMS, X, Y, **options)
+
+
+def needs(**options):
+    return fn.noise_multiplier(
+        **{"epsilon": 2.0, "delta": 1e-5, "examples": 60, "batch_size": 6, "epochs": 2} | options
+    )
+
+
+# What takes a whole number, a flag or a seed: its caller, its name, and a few values that are none.
+PRIVATE = {"max_norm": 1, "noise_multiplier": 1, "expected_batch_size": 1}
+NO_INTEGER, NO_FLAG, NO_SEED = (True, 2.5, "3", None, -1), (1, 0.5, "False", None), (0.2, True, -1, 2**32, "0")
+TAKES = [
+    (fit, "epochs", NO_INTEGER), (fit, "batch_size", NO_INTEGER), (fit, "accumulate", NO_INTEGER),
+    (fit, "telemetry", NO_INTEGER), (fit, "progress", NO_FLAG),
+    (fit_many, "epochs", NO_INTEGER), (fit_many, "progress", NO_FLAG),
+    *[(lambda seeds, call=fit_many: call(seeds=(0, seeds)), "seeds", (value,)) for value in NO_SEED],
+    (fit, "trainable", (0.5, "False", 1)), (fit_many, "trainable", (0.5, "False", 1)),
+    (partial(fn.Checkpoint, "folder"), "keep", NO_INTEGER),
+    (partial(fn.Checkpoint, "folder"), "seconds", (np.nan, -1, True, "30")),
+    (partial(fn.Checkpoint, "folder"), "overwrite", NO_FLAG),
+    (partial(fn.Privacy, 1.0, 1.0), "per_layer", NO_FLAG),
+    (partial(fn.EarlyStopping, "cost"), "patience", NO_INTEGER),
+    (partial(fn.EarlyStopping, "cost"), "min_change", (np.nan, True, "0", -1)),
+    (fn.TopK, "k", NO_INTEGER),
+    (partial(fn.Dense, 2), "n_out", NO_INTEGER[:-1]), (partial(fn.Dense, 2, 2), "bias", NO_FLAG),
+    (partial(fn.FeedbackAlignment, NET), "seed", NO_SEED),
+    (partial(fn.scale_by_kfac, NET, SE), "seed", NO_SEED), (partial(fn.scale_by_kfac, NET, SE), "every", NO_INTEGER),
+    (partial(fn.scale_by_kfac, NET, SE), "damping", (np.nan, -1)),
+    (partial(fn.example_square_norms, NET, BP), "per_layer", NO_FLAG),
+    (partial(fn.clipped_gradient, NET, BP, 1.0), "per_layer", NO_FLAG),
+    (partial(fn.clipped_gradient, NET, BP, 1.0), "trainable", (0.5, "False", 1)),
+    (partial(fn.private_gradient, NET, BP, KEY, **PRIVATE), "per_layer", NO_FLAG),
+    (diagnose, "batch_size", (True, 2.5, "3", -1)), (diagnose, "progress", NO_FLAG),
+    (partial(fn.check_gradients, NET, SE, PARAMS, X, Y), "entries", NO_INTEGER),
+    (partial(fn.check_gradients, NET, SE, PARAMS, X, Y), "seed", NO_SEED),
+    (partial(fn.check_layer, NET, PARAMS, X), "entries", NO_INTEGER),
+    (partial(fn.check_layer, NET, PARAMS, X), "seed", NO_SEED),
+    (partial(fn.check_function, jnp.sin, X, X), "entries", NO_INTEGER),
+    (partial(fn.check_function, jnp.sin, X, X), "seed", NO_SEED),
+    (partial(fn.explain, NET, SE, PARAMS, X, Y, (1, 0, 0)), "example", (True, 2.5, "3", -1)),
+    (partial(fn.explain, NET, SE, PARAMS, X, Y, (1, 0, 0)), "largest", NO_INTEGER),
+    (partial(fn.explain, NET, SE, PARAMS, X, Y, (1, 0, 0)), "digits", NO_INTEGER),
+    (partial(fn.worksheet, NET, SE, PARAMS, X, Y), "learning_rate", (np.nan, True, "0", -1)),
+    (partial(fn.plot_cost_surface, NET, SE, PARAMS, X, Y, [(1, 0, 0), (1, 0, 1)]), "points", NO_INTEGER),
+    (partial(fn.plot_weights, NET, PARAMS, shape=(1, 3)), "most", NO_INTEGER),
+    (needs, "epsilon", (np.nan, np.inf, True, "2", 0)), (needs, "delta", (np.nan, True, "2", 0, 1)),
+    (needs, "examples", NO_INTEGER), (needs, "batch_size", (*NO_INTEGER, 61)), (needs, "epochs", NO_INTEGER),
+]  # fmt: skip
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("call", "name", "value"),
+    [pytest.param(call, name, value, id=f"{name} {value!r}") for call, name, values in TAKES for value in values],
+)
+def test_what_is_no_number_no_flag_and_no_seed_is_refused_by_name(call, name, value):
+    with pytest.raises((TypeError, ValueError)) as error:
+        call(**{name: value})
+    assert name in str(error.value)
+    assert repr(value) in str(error.value)
 
 
 @pytest.mark.parametrize("name", ROWS)

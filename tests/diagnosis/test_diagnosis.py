@@ -657,7 +657,7 @@ BAD = {
     "under jit": (lambda: jax.jit(lambda x: str(diagnosed(x=x)))(X), TypeError, "cannot be called under jit"),
     "optimizer": (lambda: diagnosed(optimizer=0.1), TypeError, "optimizer: expected one of optax's"),
     "batch size": (lambda: diagnosed(batch_size=0), ValueError, "batch_size: expected an integer, 1 or more, got 0"),
-    "a batch size that is none": (lambda: diagnosed(batch_size=True), ValueError, "1 or more, got True"),
+    "a batch size that is none": (lambda: diagnosed(batch_size=True), TypeError, "1 or more, got True"),
     "histories": (
         lambda: diagnosed(history=jax.tree.map(lambda *leaves: np.stack(leaves), *[history_of(FELL, ROSE)] * 2)),
         ValueError,

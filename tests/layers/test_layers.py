@@ -330,3 +330,29 @@ def test_slopes_keep_their_digits_where_units_saturate(layer):
     exact = slope(layer, x)
     assert np.allclose(slope(layer, x.astype(np.float32)), exact, rtol=1e-5, atol=0)
     assert np.allclose(exact / exact[0, -1], np.exp(x + 10), rtol=1e-4)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normalising_does_not_see_how_large_all_features_are(dtype):
+    """Their squares overflow: of 1e19 the result was 0."""
+    layer, x = fn.LayerNorm(4), random(0, 3, 4, dtype=dtype)
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params_of(layer))
+    delta, pure = random(1, 3, 4, dtype=dtype), fn.LayerNorm(4, epsilon=0.0)
+    exact, tape = pure.forward(params, x)
+    exact_delta, _ = pure.backward(params, tape, delta)
+    for size in (1e10, 1e17, 1e19, 1e30):
+        y, tape = layer.forward(params, x * dtype(size))
+        assert disagreement(y, exact) <= 1e-6
+        assert disagreement(layer.backward(params, tape, delta)[0] * dtype(size), exact_delta) <= 1e-5
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("layer", "curvature"), [(fn.ELU(), 1.0), (fn.ELU(0.7), 0.7), (fn.SELU(), fn.SELU.scale * fn.SELU.alpha)], ids=repr
+)
+def test_the_second_derivative_at_0_is_that_of_the_side_which_0_is_on(layer, curvature):
+    """Through `jax.numpy.maximum` it was half of it."""
+    f = fn.as_function(layer)
+    slope = jax.grad(lambda x: f((), x).sum())
+    assert jax.jit(jax.grad(lambda x: slope(x).sum()))(jnp.zeros((1, 1))) == pytest.approx(curvature)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import Scale, backprop, disagreement, params_of, random
+from table import Scale, backprop, disagreement, params_of, random, value_and_grad
 
 import funcnet as fn
 
@@ -391,3 +391,32 @@ def test_bad_weights_and_a_bad_second_batch_are_named():
         fn.weighted_gradient(net, bp, jnp.ones(5).at[1].set(jnp.nan))
     with pytest.raises(ValueError, match="other: is of another network"):
         fn.example_gram(net, bp, bp._replace(deltas=bp.deltas[:1]))
+
+
+@pytest.mark.fast
+def test_what_a_weight_of_0_would_change_is_read_where_it_is_1():
+    """Learning to reweight: d J_held(θ - Σ w_i g_i) / d w_i at w = 0 is -g_i · v, with v the gradient of J_held."""
+    net, loss = fn.mlp((3, 4, 2)), fn.SquaredError()
+    params, x, y = params_of(net), random(1, 5, 3), random(2, 5, 2)
+    held = random(3, 4, 3), random(4, 4, 2)
+
+    def held_cost(weights):
+        grads = jax.vmap(jax.grad(lambda p, x, y: fn.cost(net, loss, p, x[None], y[None])), (None, 0, 0))(params, x, y)
+        moved = jax.tree.map(lambda p, g: p - jnp.tensordot(weights, g, 1), params, grads)
+        return fn.cost(net, loss, moved, *held)
+
+    expected = jax.jit(jax.grad(held_cost))(jnp.zeros(5))
+    _, v = value_and_grad(net, loss, params, *held)
+    bp = backprop(net, loss, params, x, y)
+
+    def along(weights):
+        parts = jax.tree.map(lambda g, v: (g * v).sum(), fn.weighted_gradient(net, bp, weights), v)
+        return -sum(jax.tree.leaves(parts))
+
+    assert disagreement(jax.jit(jax.grad(along))(jnp.ones(5)), expected) <= 1e-12
+    whole = backprop(net, loss, params, jnp.concatenate([x, held[0]]), jnp.concatenate([y, held[1]]))
+    gram = jax.jit(fn.example_gram)(net, whole)
+    assert disagreement(-gram[:5, 5:].mean(1), expected) <= 1e-12
+    at_zero = jnp.array([0.0, 1, 1, 1, 1])
+    by_weight = jax.jit(jax.grad(lambda w: fn.cost(net, loss, params, x, y, weights=w, reduction="sum")))(at_zero)
+    assert disagreement(by_weight, bp.costs.at[0].set(0)) <= 1e-12  # said in the docstring of `cost`

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import backprop, disagreement, params_of, predict, random
+from table import KEY, backprop, disagreement, params_of, predict, random
 
 import funcnet as fn
 
@@ -111,6 +111,19 @@ def test_short_gradients_stay_as_they_are():
     for per_layer in (False, True):
         clipped, _ = clipped_gradient(NET, bp, 2 * longest, per_layer=per_layer)
         assert disagreement(clipped, whole) <= 1e-15
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("bad", [np.nan, -1.0, 0.0, np.inf])
+def test_a_bound_that_cannot_be_seen_gives_nan_where_it_bounds_nothing(bad):
+    """Under jit it is not refused; an unclipped sum, or one turned round, would pass for a private one."""
+    bp = backprop(NET, SE, params_of(NET), random(1, 4, 3), random(2, 4, 2))
+    for per_layer in (False, True):
+        grads, _ = clipped_gradient(NET, bp, jnp.asarray(bad), per_layer=per_layer)
+        assert all(np.isnan(g).all() for g in jax.tree.leaves(grads))
+        options = OPTIONS | {"per_layer": per_layer}
+        private = jax.jit(lambda bound: fn.private_gradient(NET, bp, KEY, **options | {"max_norm": bound}))(bad)  # noqa: B023
+        assert all(np.isnan(g).all() for g in jax.tree.leaves(private))
 
 
 def noises(number=3000, net=NET, **options):

@@ -433,6 +433,12 @@ def test_what_is_frozen_takes_nothing_of_the_clipping_norm(per_layer):
     assert disagreement(found[2], expected[0]) <= 1e-12
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(found[0]))
     assert disagreement(jax.tree.leaves(squares), jax.tree.leaves(others)) <= 1e-12
+    start, barely = fn.train_state(optax.sgd(1.0), params, jax.random.key(0)), fn.Privacy(bound, 1e-3, 1e-5, per_layer)
+    options = {"epochs": 1, "batch_size": len(X), "privacy": barely, "trainable": (False, True, True)}  # all in a batch
+    state, _ = fn.fit(net, LOSS, optax.sgd(1.0), start, (X, Y), **options)
+    step = jax.tree.map(lambda new, old: len(X) * (old - new), state.params[2], params[2])
+    assert disagreement(step, expected[0]) <= 0.02  # the noise
+    assert disagreement(state.params[0], params[0]) == 0
 
 
 def test_without_the_accountant_one_is_told_what_to_install(monkeypatch):

@@ -274,3 +274,14 @@ def test_bad_input(options, kind, fragments):
 def test_inside_jit_it_is_refused():
     with pytest.raises(ValueError, match="Inside jit or vmap use fn.fit"):
         jax.jit(lambda x: fit_many(data=(x, DATA[1])).values())(DATA[0])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("first", [0, 0.0, jnp.asarray(0)], ids=repr)
+def test_a_number_that_began_as_an_integer_is_swept_over_fractions(first):
+    """weight_decay=0 swept over [0, 0.1, 10] trained at [0, 0, 10]."""
+    decays, build = [0, 0.1, 10], optax.inject_hyperparams(optax.adamw)
+    many = fit_many(build(1e-2, weight_decay=first), sweep={"weight_decay": decays}, seeds=(3,))
+    for number, decay in enumerate(decays):
+        expected, _ = alone(3, rate=None, optimizer=build(1e-2, weight_decay=float(decay)))
+        assert disagreement(many[number][0].params, expected.params) <= 1e-12

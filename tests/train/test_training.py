@@ -476,3 +476,66 @@ def test_early_stopping_refuses_what_makes_no_sense():
             build()
     with pytest.raises(ValueError, match="k must be 1 or more"):
         fn.TopK(0)
+
+
+@fn.spec
+class Told:
+    """A metric that is what it is told for each step's parameters, which count the epochs."""
+
+    values: tuple[float | None, ...]
+    larger_is_better: bool = False
+    name = "told"
+
+    def value(self, output, y, weights):
+        values = jnp.asarray([jnp.nan if value is None else value for value in self.values])
+        return values[jnp.round(output[0, 0]).astype(int) - 1]
+
+
+def counted(values, larger_is_better=False, patience=10):
+    """A training whose only weight is the number of epochs, stopped by what its metric is told to be."""
+    net, optimizer = fn.Dense(1, 1, bias=False), optax.sgd(1.0)
+    params = fn.from_weights(net, [[[0.0]]])
+    data = jnp.ones((1, 1)), jnp.ones((1, 1))
+
+    @fn.spec
+    class Steady:
+        """Its derivative is -1 everywhere."""
+
+        def value(self, output, y):
+            return -output[..., 0]
+
+        def delta(self, output, y):
+            return -jnp.ones_like(output)
+
+    return fn.fit(
+        net, Steady(), optimizer, fn.train_state(optimizer, params, jax.random.key(0)), data, epochs=len(values),
+        batch_size=1, metrics=[Told(tuple(values), larger_is_better)],
+        early_stopping=fn.EarlyStopping("told", patience=patience),
+    )  # fmt: skip
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("values", "larger", "best"),
+    [
+        ([None, 3.0, 2.0, None, 2.5], False, 3),  # a NaN in the first epoch was never beaten
+        ([None, None, 5.0], False, 3),
+        ([None, -7.0, None, -6.0, None], True, 4),
+        ([2.0, None, None], False, 1),
+        ([1e300, None, 2.0], False, 3),
+    ],
+    ids=str,
+)
+def test_nan_never_wins_and_any_number_beats_it(values, larger, best):
+    state, history = counted(values, larger)
+    assert int(history.best_epoch) == best
+    assert float(state.params["w"][0, 0]) == best
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("patience", [2, 10])
+def test_where_there_was_no_number_the_last_epoch_is_given_back_with_a_warning(patience):
+    with pytest.warns(RuntimeWarning, match=r"told was NaN in every epoch.*the last are returned"):
+        state, history = counted([None] * 4, patience=patience)
+    assert int(history.best_epoch) == 0
+    assert float(state.params["w"][0, 0]) == int(history.epochs) == min(4, patience)
