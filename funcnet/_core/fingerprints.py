@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -74,7 +74,7 @@ def _add(update: Callable[[bytes], None], part: Any) -> None:
         update(f"({len(part)} ".encode())
         for item in part:
             _add(update, item)
-    elif isinstance(part, dict):
+    elif isinstance(part, Mapping):
         for key in sorted(part, key=str):
             update(f"{key}:".encode())
             _add(update, part[key])

@@ -454,10 +454,3 @@ def test_without_the_accountant_one_is_told_what_to_install(monkeypatch):
 def test_numbers_out_of_range_are_refused(numbers):
     with pytest.raises(ValueError, match=r"Privacy.*(above 0|finite)"):
         fn.Privacy(*numbers)
-
-
-@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"delta": 1.0}, {"batch_size": 11}, {"epochs": 0}])
-def test_no_noise_for_numbers_out_of_range(wrong):
-    case = {"epsilon": 1.0, "delta": 1e-5, "examples": 10, "batch_size": 2, "epochs": 1} | wrong
-    with pytest.raises(ValueError, match="noise_multiplier: expected epsilon above 0"):
-        fn.noise_multiplier(**case)
