@@ -90,7 +90,9 @@ from .train.state import TrainState as TrainState
 from .train.history import History as History
 from .train.trainings import Trainings as Trainings
 from .train.stopping import EarlyStopping as EarlyStopping
+from .train.evaluation import evaluate as evaluate
 from .train.checkpoints import Checkpoint as Checkpoint
+from .train.saved_trainings import load_checkpoint as load_checkpoint
 from .train.balance import class_weights as class_weights
 from .train.privacy_account import Privacy as Privacy, noise_multiplier as noise_multiplier
 from .train.metrics import (

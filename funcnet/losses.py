@@ -240,21 +240,51 @@ class BinaryCrossEntropy:
     shaped like the logits and may be boolean or integer. A y outside 0 … 1 is refused where it
     can be seen, and under `jit` makes that cost and derivative NaN.
 
+    With positive weights w a yes that is missed costs w_k times as much: Σ_k -w_k y_k log σ(a_k) - …, whose derivative
+    is σ(a) (1 - y) - w y (1 - σ(a)). For answers that are rarely yes, (how many no) / (how many yes) makes both weigh
+    alike.
+
+    Args:
+        positive_weight: w, above 0: one number, or one for each output.
+
     Raises:
-        ValueError: shapes that do not fit, a target outside 0 … 1.
+        ValueError: shapes that do not fit, a target outside 0 … 1, a weight not above 0.
         TypeError: targets of the wrong kind.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> loss = fn.BinaryCrossEntropy(positive_weight=3.0)
+        >>> loss.value(jnp.zeros((2, 1)), jnp.array([[1.0], [0.0]])).round(4).tolist()
+        [2.0794, 0.6931]
     """
 
-    formula: ClassVar[tuple[str, str]] = ("-y log(p) - (1 - y) log(1 - p) with p = σ(a)", "p - y")
+    positive_weight: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self) -> None:
+        weights = self.positive_weight if isinstance(self.positive_weight, tuple) else (self.positive_weight,)
+        if not weights or min(weights) <= 0:
+            raise ValueError(f"{self}: positive_weight must be above 0.")
+
+    @property
+    def formula(self) -> tuple[str, str] | None:
+        w = self.positive_weight
+        if isinstance(w, tuple):
+            return None
+        if w == 1:
+            return "-y log(p) - (1 - y) log(1 - p) with p = σ(a)", "p - y"
+        return f"-{w:g} y log(p) - (1 - y) log(1 - p) with p = σ(a)", f"p (1 - y) - {w:g} y (1 - p)"
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q = self._targets(output, y)
         yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-        return -_over_features(_times(q, yes) + _times(1 - q, no))
+        return -_over_features(_times(self._weights(q) * q, yes) + _times(1 - q, no))
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q = self._targets(output, y)
-        return (jax.nn.sigmoid(logits) - q).astype(output.dtype)
+        p = jax.nn.sigmoid(logits)
+        if self.positive_weight == 1:
+            return (p - q).astype(output.dtype)
+        return (p * (1 - q) - self._weights(q) * q * jax.nn.sigmoid(-logits)).astype(output.dtype)
 
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The probabilities of yes, σ(a): what `predict` gives, read as this loss reads it."""
@@ -262,9 +292,18 @@ class BinaryCrossEntropy:
 
     def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
         logits = output.astype(accumulation_type(output.dtype))
-        return _diagonal(jnp.sqrt(jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)).astype(output.dtype))
+        second = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+        if self.positive_weight != 1:
+            _, q = self._targets(output, _needed(self, y))
+            second = second * (self._weights(q) * q + 1 - q)
+        return _diagonal(jnp.sqrt(second).astype(output.dtype))
 
     def sample(self, key: jax.Array, output: jax.Array) -> jax.Array:
+        if self.positive_weight != 1:
+            raise ValueError(
+                f"{self}: with positive weights no answer drawn from the model has the second derivative as the second "
+                "moment of its delta. Use kind 'exact' with y, or 'empirical'."
+            )
         chance = jax.nn.sigmoid(output.astype(accumulation_type(output.dtype)))
         return jax.random.bernoulli(key, chance).astype(output.dtype)
 
@@ -275,6 +314,16 @@ class BinaryCrossEntropy:
         logits, q = _matched(self, output, y)
         _refuse(self, given, lambda q: (q < 0) | (q > 1), "targets must lie in 0 … 1")
         return logits, jnp.where((q < 0) | (q > 1), jnp.nan, q)
+
+    def _weights(self, q: jax.Array) -> float | jax.Array:
+        if not isinstance(self.positive_weight, tuple):
+            return self.positive_weight
+        if len(self.positive_weight) != q.shape[-1]:
+            raise ValueError(
+                f"{self}: there are {len(self.positive_weight)} positive weights for {q.shape[-1]} outputs. Give one "
+                "number, or one for each output."
+            )
+        return jax.lax.broadcast(jnp.asarray(self.positive_weight, q.dtype), q.shape[:-1])
 
 
 def _times(q: jax.Array, logarithms: jax.Array) -> jax.Array:

@@ -88,6 +88,9 @@ IMAGES, AREAS = "plots/weights.py", "plots/regions.py"
 TABLE, NORMS, GRID = "plots/confusion.py", "plots/norms.py", "plots/grids.py"
 PLACE = "derivations/addresses.py"
 SIGNS, TRIALS, VERDICTS = (f"diagnosis/{name}.py" for name in ("symptoms", "trials", "training_symptoms"))
+FILLING, PIECES, LINES, LOADED = (
+    f"train/{name}.py" for name in ("filling", "evaluation", "progress", "saved_trainings")
+)
 DESCRIBED, PRINTS, MIXES = "train/descriptions.py", "_core/fingerprints.py", "train/mixing.py"
 GIVEN, DIAGNOSE = "diagnosis/evidence.py", "diagnosis/diagnoses.py"
 
@@ -114,7 +117,8 @@ FIRST |= {
     FEED: "layers/test_learning_rules",
 }
 FIRST |= {METRIC: "train/test_metrics", REPLAY: "train/test_private_training", MIXES: "train/test_private_training"}
-FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED), "train/test_checkpoints")
+FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED, LOADED), "train/test_checkpoints")
+FIRST |= dict.fromkeys((FILLING, PIECES, LINES, "train/programs.py"), "train/test_training")
 FIRST |= dict.fromkeys((CAST, UPDATE, ORDERS, ROWS), "train/test_epoch") | {LOOP: "train/test_training"}
 FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "train/history.py": "train/test_training"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
@@ -170,7 +174,7 @@ ERRORS = [
     ("cross-entropy: target forgotten", LOSS, "jax.nn.softmax(logits) * mass - q", "jax.nn.softmax(logits) * mass"),
     ("cross-entropy: smoothing without its share", LOSS, "(1 - s) * q + s / classes if s else q, mass", "(1 - s) * q if s else q, mass"),
     ("cross-entropy: a label out of range passes", LOSS, "q = jnp.where(jnp.expand_dims((y >= 0)", "q = jnp.where(True | jnp.expand_dims((y >= 0)"),
-    ("binary cross-entropy: sign", LOSS, "jax.nn.sigmoid(logits) - q", "q - jax.nn.sigmoid(logits)"),
+    ("binary cross-entropy: sign", LOSS, "return (p - q).astype", "return (q - p).astype"),
     ("costs averaged over features", LOSS, "return jnp.sum(costs, axis=-1)", "return jnp.mean(costs, axis=-1)"),
     ("L2: the 2 forgotten", PEN, "2 * _scalar", "1 * _scalar"),
     ("L1: the weight instead of its sign", PEN, "jnp.sign(w)", "w"),
@@ -192,7 +196,7 @@ ERRORS = [
     ("sums of products held in bfloat16", PREC, "jnp.float64 if dtype == jnp.float64 else jnp.float32", "dtype"),
     ("curvature, cross-entropy: a column without its root of p", LOSS, "jnp.moveaxis(root, -1, 0)", "jnp.moveaxis(root * root, -1, 0)"),
     ("curvature, cross-entropy: only the diagonal", LOSS, "(_unit_columns(p) - p[None])", "_unit_columns(p)"),
-    ("curvature, binary: the variance instead of its root", LOSS, "_diagonal(jnp.sqrt(jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits))", "_diagonal((jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits))"),
+    ("curvature, binary: the variance instead of its root", LOSS, "_diagonal(jnp.sqrt(second)", "_diagonal((second)"),
     ("curvature, Huber: curved beyond the threshold", LOSS, "(jnp.abs(a - y) <= self.threshold)", "(jnp.abs(a - y) >= 0)"),
     ("curvature, log-cosh: the root forgotten", LOSS, "(1 / jnp.cosh(a - y))", "(1 / jnp.cosh(a - y) ** 2)"),
     ("curvature, squared error: samples twice as wide", LOSS, "output + jax.random.normal", "output + 2 * jax.random.normal"),
@@ -221,22 +225,22 @@ ERRORS = [
     ("what is not trainable is moved by the optimiser", UPDATE, "params, kept(options.trainable, updates)", "params, updates"),
     ("an example draws by its place in the batch", UPDATE, "draw_key))(batch.rows)", "draw_key))(jnp.arange(len(batch.rows)))"),
     ("an epoch's cost the mean of its batches'", EPOCH, "safe_mean((values * masses).sum(), masses.sum())", "values.mean()"),
-    ("the key not advanced", EPOCH, "order.next_key), {", "state.key), {"),
-    ("one draw of dropout for all epochs", ORDERS, "m, options), draw_key", "m, options), jax.random.key(0)"),
-    ("the same order in every epoch", ORDERS, "[permutation(key, m)", "[permutation(jax.random.key(0), m)"),
+    ("the key not advanced", EPOCH, "state.step + len(values), order.next_key)", "state.step + len(values), state.key)"),
+    ("one draw of dropout for all epochs", ORDERS, "options, m), draw_key", "options, m), jax.random.key(0)"),
+    ("the same order in every epoch", ORDERS, "permutation(key, m, room)", "permutation(jax.random.key(0), m, room)"),
     ("a row drawn twice", ORDERS, "& jnp.uint32(2**bits - 1)", "& jnp.uint32(2**bits - 2)"),
     ("epochs counted as steps", EPOCH, "state.step + len(values)", "state.step + 1"),
     ("the state that is not finite given back", REPLAY, "jnp.where(good, a, b), then, before", "jnp.where(good, a, a), then, before"),
     ("the step before the bad one named", REPLAY, "at step {first + 1} of", "at step {first} of"),
     ("gradient and parameter mixed up in the message", REPLAY, "\"the cost\", *(f\"the gradient of {n}\" for n in names), *(f\"the new value of {n}\"", "\"the cost\", *(f\"the new value of {n}\" for n in names), *(f\"the gradient of {n}\""),
     ("early stopping gives back the last", LOOP, "jnp.where(there.reshape(", "jnp.where(0 * there.reshape("),
-    ("early stopping: the sign of the minimum change", LOOP, "then.best_value - stopping.min_change", "then.best_value + stopping.min_change"),
+    ("early stopping: the sign of the minimum change", LOOP, "then.best_value - jnp.asarray(limits.min_change", "then.best_value + jnp.asarray(limits.min_change"),
     ("early stopping: smaller taken for better", LOOP, "sign = -1 if", "sign = 1 if"),
-    ("early stopping: an epoch late", LOOP, "waited >= stopping.patience", "waited > stopping.patience"),
+    ("early stopping: an epoch late", LOOP, "waited >= limits.patience", "waited > limits.patience"),
     ("an epoch that was not finite recorded", LOOP, "return jax.tree.map(partial(jnp.where, finite), then, failed)", "return then"),
-    ("validation cost of the training data", ROWS, "x, y, _ = job.validation", "x, y, _ = job.data"),
-    ("validation cost with the penalty", ROWS, "cost(net, loss, params, x, y)", "cost(net, loss, params, x, y, penalty=job.options.penalty)"),
-    ("metrics without weights", ROWS, "m.value(output, data.y, data.weights)", "m.value(output, data.y, None)"),
+    ("validation cost of the training data", ROWS, "held = job.validation", "held = job.data"),
+    ("validation cost with the penalty", ROWS, "validation_{name}\": value for", "validation_{name}\": value + (job.options.penalty.value(params) if job.options.penalty else 0) for"),
+    ("metrics without weights", ROWS, "m.value(output, data.y, weights)", "m.value(output, data.y, None)"),
     ("R²: the mean of y forgotten", METRIC, "(y - jnp.expand_dims(mean, rows)) ** 2", "y**2"),
     ("F1: only what was read", METRIC, "_sums(read + true, weights)", "_sums(read + read, weights)"),
     ("classes balanced by their square", "train/balance.py", "classes.size / (len(counts) * counts)", "classes.size / (len(counts) * counts**2)"),
@@ -250,16 +254,16 @@ ERRORS = [
     ("pieces in reverse", STREAM, "range(0, len(rows), steps))", "range(0, len(rows), steps)[::-1])"),
     ("a piece's rows by their place", STREAM, "np.asarray(part[chosen])", "np.asarray(part[np.arange(chosen.size).reshape(chosen.shape)])"),
     ("the targets whole on the device", STREAM, "if options.metrics else Data(None, None, None)", "if True else Data(None, None, None)"),
-    ("checkpoint: a save that failed tried again at once", SAVE, " or epoch == self.failed", ""),
-    ("fit: Ctrl-C lost with its exception", "train/progress.py", " and not pressed.is_set():", ":"),
-    ("fit: listens to Ctrl-C ever after", "train/progress.py", "        signal.signal(signal.SIGINT, handler)", "        pass"),
+    ("checkpoint: a save that failed tried again at once", SAVE, " and epoch != self.failed", ""),
+    ("fit: Ctrl-C lost with its exception", "train/progress.py", ".any() and not reasons:", ".any():"),
+    ("fit: listens to Ctrl-C ever after", "train/progress.py", "            signal.signal(number, handler)", "            pass"),
     ("checkpoint: the key is not restored", SAVED, "return jax.random.wrap_key_data(", "return leaf  # "),
-    ("checkpoint: the columns are not restored", SAVED, "return leaf.at[..., : saved.shape[-1]].set(saved)", "return leaf"),
+    ("checkpoint: the columns are not restored", SAVED, "        return jnp.asarray(saved)", "        return jnp.zeros_like(saved) if width else jnp.asarray(saved)"),
     ("checkpoint: the checksum is not compared", SAVE, "if _checksum(arrays, about) != sha256", "if False"),
     ("checkpoint: a checksum of names alone", FILES, "digest.update(np.ascontiguousarray(array).tobytes())", "pass"),
     ("checkpoint: the best is not kept", SAVE, "if old != best:", "if True:"),
     ("checkpoint: the worst is kept", SAVE, "column, -1.0 if larger_is_better", "column, 1.0 if larger_is_better"),
-    ("checkpoint: the oldest is taken", SAVE, "sorted(_epochs(self.folder), reverse=True)", "sorted(_epochs(self.folder))"),
+    ("checkpoint: the oldest is taken", SAVE, "sorted(epochs_in(self.folder), reverse=True)", "sorted(epochs_in(self.folder))"),
     ("checkpoint: another training is taken up", SAVE, "        if different:", "        if False:"),
     ("checkpoint: a column's value of the epoch before", SAVE, "[:, reached(progress) - 1]", "[:, reached(progress) - 2]"),
     ("model file: the checksum is not compared", FILE, "if about.get(\"sha256\") != checksum(arrays, about.get(\"net\", \"\"))", "if False"),
@@ -329,7 +333,7 @@ ERRORS = [
     ("telemetry: squared norms", LOOK, "norms = jnp.sqrt(", "norms = ("),
     ("telemetry: updates between two looks forgotten", EPOCH, "then, costs = jax.lax.scan(counted, then, rest)", "_, costs = jax.lax.scan(counted, then, rest)"),
     ("telemetry: steps counted in looks", LOOP, "* steps, first)", "* looks(job), first)"),
-    ("telemetry: every epoch at the place of the first", LOOP, "(epoch * len(new),)", "(0 * epoch,)"),
+    ("telemetry: every epoch at the place of the first", LOOP, "(place * len(new),)", "(0 * place,)"),
     ("telemetry: one look an epoch given back", "train/history.py", "int(self.epochs) * self.looks", "int(self.epochs)"),
     ("telemetry: pieces cut between two looks", STREAM, "steps = -(-steps // max(every, 1)) * max(every, 1)", "pass"),
     ("learning rule: the weights themselves sent down", FEED, "lambda b, w: b.astype(w.dtype), fixed, params", "lambda b, w: w, fixed, params"),
@@ -454,7 +458,7 @@ ERRORS = [
     ("reduction: the share under the sum", RED, "averaged(total(weighted(costs, weights_of(costs, weights))), costs, weights, reduction)", "total(weighted(costs, shares_of(costs, weights, reduction)))"),
     ("checkpoint: values of the data not compared", DESCRIBED, "_named(jax.tree.map(fingerprint, job.data))", "''"),
     ("checkpoint: starting parameters not compared", DESCRIBED, "params\": tree_fingerprint(state.params)", "params\": ''"),
-    ("checkpoint: constants of programs not compared", PRINTS, "_add(update, part.consts)", "_add(update, [])"),
+    ("checkpoint: constants of programs not compared", PRINTS, "_add(update, list(getattr(part, \"consts\", ())))", "_add(update, [])"),
     ("checkpoint: numbers in programs not compared", PRINTS, "update(_bytes(np.asarray(variable.val)))", "update(b'')"),
     ("checkpoint: what is missing is filled in", SAVED, "if saved is None and not math.prod(shape):", "if saved is None:"),
     ("checkpoint: another epoch's arrays pass", SAVED, "if reached(progress) != epoch:", "if False:"),
@@ -470,10 +474,24 @@ ERRORS = [
     ("metrics: float labels taken for probabilities", METRIC, "return off.any() if", "return False if"),
     ("metrics: a share of no variance", METRIC, "jnp.where(varies, 1 -", "jnp.where(True, 1 -"),
     ("early stopping: NaN in the first epoch wins", LOOP, "~jnp.isnan(value) & (", "("),
-    ("private training: an example's cost ends it", LOOP, "() if job.options.privacy else results[\"cost\"]", "results[\"cost\"]"),
+    ("private training: an example's cost ends it", LOOP, "job.options.privacy is not None or", "False or"),
     ("training: a state of mid-epoch keeps its key", REPLAY, "keys_of(state.key)[0]", "state.key"),
     ("private training: frozen layers use up the norm", UPDATE, "trainable=keep", "trainable=None"),
     ("clipping: no bound that cannot be seen", PRIV, "jnp.where((bound > 0) & jnp.isfinite(bound), bound, jnp.nan)", "bound"),
+    ("programs: all are kept", "train/programs.py", "while len(self.kinds) > KEPT:", "while False:"),
+    ("filling: rows that fill up are examples", FILLING, "m=np.int32(m)", "m=None"),
+    ("filling: rows that fill up validation count", FILLING, "validation_m=np.int32(rows)", "validation_m=None"),
+    ("order: rows that fill up are in it", ORDERS, "places < jnp.asarray(m, jnp.uint32), drawn,", "places < size, drawn,"),
+    ("evaluation: the last piece is lost", PIECES, "jnp.concatenate([a.reshape(-1, *a.shape[2:]), b])", "jnp.concatenate([a.reshape(-1, *a.shape[2:]), 0 * b])"),
+    ("a table: what a lane recorded after its end", LINES, "np.where(there, values, np.nan)", "np.where(True, values, np.nan)"),
+    ("SIGTERM: what it did before is not done", LINES, "after[0] if after else _nothing", "_nothing"),
+    ("on_epoch: True does not stop", LINES, "                if any(wishes):", "                if False:"),
+    ("checkpoint: two trainings in a folder", SAVE, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+    ("load_checkpoint: the last for the best", LOADED, "state._replace(params=_best_of(arrays, state, about))", "state"),
+    ("skip: the update is made all the same", UPDATE, "jax.tree.map(partial(jnp.where, finite), then, before)", "then"),
+    ("skip: the cost of what is left out counts", UPDATE, "(jnp.where(finite, part, 0) for part in outcome[:2])", "(jnp.where(finite, part, 1) for part in outcome[:2])"),
+    ("early stopping: watched from the first epoch", LOOP, " & (then.epoch > limits.start_from_epoch)", ""),
+    ("binary cross entropy: no weight of the positive in delta", LOSS, "self._weights(q) * q * jax.nn.sigmoid(-logits)", "q * jax.nn.sigmoid(-logits)"),
     ("feedback: B drawn as the weights are", FEED, "jax.random.fold_in(jax.random.key(self.seed), OWN_DRAW)", "jax.random.key(self.seed)"),
 ]  # fmt: skip
 

@@ -80,6 +80,7 @@ LOSSES = [
     fn.CrossEntropy(),
     fn.CrossEntropy(label_smoothing=0.1),
     fn.BinaryCrossEntropy(),
+    fn.BinaryCrossEntropy(positive_weight=2.5),
 ]
 
 ACTIVATIONS = [row.layer for row in LAYERS if getattr(row.layer, "keeps_size", False) and row.layer != fn.Chain()]

@@ -169,3 +169,29 @@ def test_log_cosh_keeps_its_digits_near_0():
     for dtype, digits in ((np.float32, 1e-6), (np.float64, 1e-7)):
         costs, _ = value_and_delta(fn.LogCosh(), gaps.astype(dtype), np.zeros((7, 1), dtype))
         assert np.allclose(costs, exact, rtol=digits, atol=0)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("weight", [0.5, 3.0, (0.5, 1.0, 2.0, 4.0)], ids=str)
+def test_positive_weights_are_those_of_copies(weight):
+    """A yes of weight 3 costs as much as three of them."""
+    logits, answers = 2 * random(0, 6, 4), np.random.default_rng(1).integers(0, 2, (6, 4))
+    loss, w = fn.BinaryCrossEntropy(positive_weight=weight), np.broadcast_to(weight, 4)
+    each = np.log1p(np.exp(np.where(answers, -logits, logits))) * np.where(answers, w, 1)
+    costs, delta = value_and_delta(loss, logits, answers.astype(float))
+    assert np.allclose(costs, each.sum(-1), rtol=1e-12)
+    p = scipy.special.expit(np.asarray(logits))
+    assert np.allclose(delta, np.where(answers, w * (p - 1), p), rtol=1e-12)
+    columns = loss.hessian_columns(logits, answers.astype(float))
+    expected = p * (1 - p) * np.where(answers, w, 1)
+    assert np.allclose(np.einsum("cmi,cmj->mij", columns, columns), np.eye(4) * expected[:, None], rtol=1e-12)
+
+
+def test_positive_weights_that_do_not_fit():
+    with pytest.raises(ValueError, match="there are 2 positive weights for 3 outputs"):
+        fn.BinaryCrossEntropy(positive_weight=(1.0, 2.0)).value(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+    for weight in (0.0, -1, (1.0, 0.0), ()):
+        with pytest.raises(ValueError, match="positive_weight must be above 0"):
+            fn.BinaryCrossEntropy(positive_weight=weight)
+    with pytest.raises(ValueError, match="Use kind 'exact'"):
+        fn.BinaryCrossEntropy(positive_weight=2.0).sample(jax.random.key(0), jnp.zeros((2, 3)))

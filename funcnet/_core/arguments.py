@@ -60,18 +60,18 @@ def checked_batch(
     return Batch(params, x, y, weights, key)
 
 
-def pair(name: str, data: Any) -> tuple[Any, Any]:
+def pair(name: str, data: Any, expected: str = "a pair (x, y)") -> tuple[Any, Any]:
     """x and y of what should be both."""
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         got = f"{len(data)} parts" if isinstance(data, (tuple, list)) else shown(data)
-        raise TypeError(f"{name}: expected a pair (x, y), got {got}.")
+        raise TypeError(f"{name}: expected {expected}, got {got}.")
     return data[0], data[1]
 
 
-def checked_validation(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any) -> Batch:
+def checked_validation(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, weights: Any = None) -> Batch:
     """`checked_batch` of one validation example or more; its errors name validation."""
     try:
-        batch = checked_batch(net, loss, params, x, y)
+        batch = checked_batch(net, loss, params, x, y, weights)
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation: {error}") from error
     if not len(batch.x):

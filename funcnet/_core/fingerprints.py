@@ -54,11 +54,9 @@ def program_fingerprint(function: Callable[..., Any], *arguments: Any) -> str:
 
 def _add(update: Callable[[bytes], None], part: Any) -> None:
     """Everything in a jaxpr that says what is computed. Variables are numbers in the order in which they appear."""
-    if isinstance(part, core.ClosedJaxpr):
-        _add(update, part.consts)
-        _add(update, part.jaxpr)
-    elif isinstance(part, core.Jaxpr):
-        numbers: dict[Any, int] = {}
+    if isinstance(part, core.ClosedJaxpr | core.Jaxpr):  # one class in JAX 0.12
+        _add(update, list(getattr(part, "consts", ())))
+        part, numbers = getattr(part, "jaxpr", part), dict[Any, int]()
         for variables in (part.constvars, part.invars):
             _add_variables(update, variables, numbers)
         for equation in part.eqns:

@@ -59,7 +59,7 @@ def for_reduction(weights: jax.Array | None, reduction: Reduction) -> jax.Array 
 def counted(weights: jax.Array) -> jax.Array:
     """Which weights are above 0 (or NaN), the smallest that there are included."""
     bits = _bits(weights)
-    return (bits > 0) & (bits <= _bits(jnp.full((), jnp.nan, weights.dtype)))
+    return (bits > 0) & (bits <= np.asarray(np.nan, weights.dtype).view(bits.dtype))
 
 
 def _bits(values: jax.Array) -> jax.Array:

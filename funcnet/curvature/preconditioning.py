@@ -114,8 +114,7 @@ def scale_by_kfac(
             arguments.check_params(net, params, None)
         except ValueError as error:
             raise ValueError(f"scale_by_kfac: the parameters are of another network. {error}") from error
-        factors = _zeros(net, params)
-        return KfacState(jnp.zeros((), jnp.int32), factors, factors)
+        return KfacState(jnp.zeros((), jnp.int32), _zeros(net, params), _zeros(net, params))  # buffers of their own
 
     def update(
         grads: Tree, state: KfacState, params: Params | None = None, *, backprop: Backprop | None = None, **extra: Any

@@ -184,9 +184,16 @@ def _evidence(
         chance=None if level is None else level[0],
         beside=None if level is None else level[1],
         # jit sorts names as text, "layer 10" before "layer 2"
-        flow={f"layer {i}": {k: float(v) for k, v in flow[f"layer {i}"].items()} for i in range(1, 1 + len(flow))},
+        flow={
+            f"layer {i}": {k: np.nan if v is None else float(v) for k, v in flow[f"layer {i}"].items()}
+            for i in range(1, 1 + len(flow))
+        },
         grads=grads,
     )
+
+
+def _floats(sizes: dict[str, Any]) -> dict[str, float]:
+    return {what: np.nan if value is None else float(value) for what, value in sizes.items()}
 
 
 def _check_history(history: Any) -> None:

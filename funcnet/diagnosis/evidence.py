@@ -106,7 +106,8 @@ def _constants(loss: Loss, output: Any, y: Any, weights: Any) -> list[jax.Array]
         s = loss.label_smoothing
         constants = [jnp.log(jnp.maximum((1 - s) * mean + s / len(mean), least))]
     elif isinstance(loss, BinaryCrossEntropy):
-        constants = [jnp.log(jnp.maximum(mean, least)) - jnp.log(jnp.maximum(1 - mean, least))]
+        positive = mean * jnp.asarray(loss.positive_weight, mean.dtype)
+        constants = [jnp.log(jnp.maximum(positive, least)) - jnp.log(jnp.maximum(1 - mean, least))]
     else:
         constants = [mean, jnp.median(rows, axis=0)]
     return [constant.astype(output.dtype) for constant in constants]

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet._core.contractions import gradient_shapes
 from funcnet._core.numerics import accumulation_type, total, wide
@@ -16,6 +17,7 @@ HARDLY = 1e-3  # a slope below which a unit passes nothing on
 FLAT = 0.05  # of the steepest slope, below which a unit is saturated
 
 Flow = dict[str, dict[str, jax.Array]]
+OWN = ("dead", "saturated")  # what a layer has only before an activation
 
 
 def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
@@ -62,33 +64,42 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
     """
     m = max(check_backprop(net, bp), 1)
     sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
-    return flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums))
+    flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums))
+    nan: Any = np.asarray(
+        np.nan, accumulation_type(bp.costs.dtype)
+    )  # computed by nobody, so that jax_debug_nans passes
+    return {name: {what: nan if v is None else v for what, v in sizes.items()} for name, sizes in flow.items()}
 
 
-def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None) -> Flow:
-    """`gradient_flow` for a mean gradient that is there already; of the examples that count, if not all do."""
-    nan = jnp.full((), jnp.nan, accumulation_type(bp.costs.dtype))
+def flow_of(
+    net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None
+) -> dict[str, dict[str, jax.Array | None]]:
+    """`gradient_flow` for a mean gradient that is there already; of the examples that count, if not all do.
 
-    def look(leaf: Layer, tape: Tree, deltas: Tree) -> dict[str, jax.Array]:
+    What a layer does not have is None.
+    """
+    dtype = accumulation_type(bp.costs.dtype)
+
+    def look(leaf: Layer, tape: Tree, deltas: Tree) -> dict[str, jax.Array | None]:
         if gradient_shapes(leaf, tape, deltas) != ():
             return {"a": rms(tape, counted), "delta": rms(deltas, counted)}
         if not getattr(leaf, "elementwise", False):
             return {}
         slope, _ = leaf.backward((), tape, jax.tree.map(jnp.ones_like, deltas))
         rows = tuple(range(slope.ndim - 1))
-        dead = jnp.mean(jnp.all(jnp.abs(slope) < HARDLY, rows), dtype=nan.dtype)
+        dead = jnp.mean(jnp.all(jnp.abs(slope) < HARDLY, rows), dtype=dtype)
         steepest = getattr(leaf, "steepest", None)
         where = None if counted is None else _along(counted, slope)
-        flat = nan if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=nan.dtype, where=where)
+        flat = None if steepest is None else jnp.mean(slope < FLAT * steepest, dtype=dtype, where=where)
         return {"dead": dead, "saturated": flat}
 
-    flow: Flow = {}
+    flow: dict[str, dict[str, jax.Array | None]] = {}
     followed = True  # the first activation after a layer is the one that counts
     for _, _, sizes, weights, slopes in leaves(net, contract(net, look, bp.tape, bp.deltas), params, grads):
         if "a" in sizes:
             gradient, weight = rms(slopes), rms(weights)
             sizes |= {"gradient": gradient, "weight": weight, "gradient_to_weight": gradient / weight}
-            flow[f"layer {len(flow) + 1}"] = sizes | {"dead": nan, "saturated": nan}
+            flow[f"layer {len(flow) + 1}"] = sizes | dict.fromkeys(OWN)
             followed = False
         elif sizes and not followed:
             flow[f"layer {len(flow)}"] |= sizes
@@ -96,11 +107,11 @@ def flow_of(net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: j
     return flow
 
 
-def rms(tree: Tree, counted: jax.Array | None = None) -> jax.Array:
+def rms(tree: Tree, counted: jax.Array | None = None) -> Any:
     """√(mean of squares) over all real numbers of a tree, or of the examples that count; NaN if there are none."""
     floats = [wide(leaf) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not floats:
-        return jnp.full((), jnp.nan)
+        return np.asarray(np.nan, np.float32)
     count: Any = max(sum(leaf.size for leaf in floats), 1)
     if counted is not None:
         floats = [jnp.where(_along(counted, leaf), leaf, 0) for leaf in floats]

@@ -1,5 +1,6 @@
 """`Checkpoint`: a training's progress on disk, whole or not at all, and resumed from there."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,18 @@ import numpy as np
 from funcnet._core import arguments
 from funcnet._core.files import checksum
 from funcnet.train.descriptions import description_of, programs_of, versions
-from funcnet.train.loop import Progress, ended, taken_up
+from funcnet.train.loop import Progress, ended, looks, taken_up
 from funcnet.train.measurements import larger_is_better, names
 from funcnet.train.options import Job
-from funcnet.train.progress import reached
+from funcnet.train.privacy_account import privacy_numbers
+from funcnet.train.progress import Chunk, reached
 from funcnet.train.progress_arrays import arrays_of, restored
 from funcnet.train.state import TrainState
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +74,12 @@ class Checkpoint:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.directory, str | os.PathLike):
+            raise TypeError(f"Checkpoint: directory: expected a folder's name or path, got {self.directory!r}.")
         if not str(self.directory):
             raise ValueError("Checkpoint: directory is empty. Name a folder for this training alone.")
+        if not isinstance(self.name, str):
+            raise TypeError(f"Checkpoint: name: expected a text, got {self.name!r}.")
         arguments.number("Checkpoint: seconds", self.seconds, "0 or more", lambda seconds: seconds >= 0)
         arguments.integer("Checkpoint: keep", self.keep, "a whole number, 1 or more", 1)
         arguments.flag("Checkpoint: overwrite", self.overwrite)
@@ -76,7 +88,8 @@ class Checkpoint:
 class Saver:
     """Saves and reads the progress of one described training.
 
-    `programs` are fingerprints that are compared within one version of the libraries; `telemetry` is its period.
+    `programs` are fingerprints that are compared within one version of the libraries; `telemetry` is its period;
+    `facts` are written beside the arrays, for `load_checkpoint`.
     """
 
     def __init__(
@@ -87,15 +100,12 @@ class Saver:
         larger_is_better: bool,
         programs: dict[str, str] | None = None,
         telemetry: int = 0,
+        facts: dict[str, Any] | None = None,
     ) -> None:
-        try:
-            import orbax.checkpoint as orbax
-        except ImportError as error:
-            raise ImportError("Checkpoint needs orbax-checkpoint: pip install 'funcnet[checkpoint]'.") from error
-        self.orbax = orbax
-        self.disk = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
+        self.disk = Disk()
         self.wanted, self.description = wanted, {"run name": wanted.name} | description
         self.programs, self.telemetry, self.versions = programs or {}, telemetry, versions()
+        self.facts = facts or {}
         self.column, self.sign = column, -1.0 if larger_is_better else 1.0
         self.folder = Path(wanted.directory).absolute()
         self.values: dict[int, float] = {}  # of the checkpoints on disk: the best has the smallest
@@ -107,19 +117,20 @@ class Saver:
         """The newest progress on disk that is whole; `start` if there is none at all."""
         self._clear_unfinished()
         if self.wanted.overwrite:
-            for epoch in _epochs(self.folder):
-                _remove(_path(self.folder, epoch))
+            for epoch in epochs_in(self.folder):
+                _remove(path_of(self.folder, epoch))
         newest: Progress | None = None
         damaged = []
-        for epoch in sorted(_epochs(self.folder), reverse=True):
+        for epoch in sorted(epochs_in(self.folder), reverse=True):
             try:
-                arrays, about = self._read(epoch)
+                arrays, about = self.disk.read(path_of(self.folder, epoch))
             except Exception as error:  # a damaged file makes Orbax, JSON and the checksum raise errors of any kind
                 damaged.append(f"epoch {epoch} ({_first_line(error)})")
                 continue
             if newest is None:
                 self._compare(about)
-                newest = restored(start, arrays, epoch, about.get("telemetry", self.telemetry) == self.telemetry)
+                same_telemetry = about.get("telemetry", self.telemetry) == self.telemetry
+                newest = restored(start, arrays, epoch, self.facts.get("looks", 0), same_telemetry)
             self.values[epoch] = about["value"]
         if damaged and newest is None:
             raise ValueError(
@@ -134,11 +145,11 @@ class Saver:
             )
         return start if newest is None else newest
 
-    def see(self, progress: Progress) -> None:
+    def see(self, chunk: Chunk) -> None:
         moment = time.perf_counter()
         self.last_saved = moment if self.last_saved is None else self.last_saved
         if moment - self.last_saved >= self.wanted.seconds:
-            self._save(progress)
+            self._save(chunk.whole())
 
     def close(self, progress: Progress) -> None:
         if reached(progress):
@@ -147,8 +158,12 @@ class Saver:
     def _save(self, progress: Progress) -> None:
         epoch = reached(progress)
         self.last_saved = time.perf_counter()
-        if epoch in self.values or epoch == self.failed:
-            return
+        if epoch not in self.values and epoch != self.failed:
+            self._write(epoch, progress)
+        if self.values:
+            self._keep()
+
+    def _write(self, epoch: int, progress: Progress) -> None:
         arrays, value = arrays_of(progress), self._value(progress)
         about: dict[str, Any] = {
             "description": self.description,
@@ -157,14 +172,13 @@ class Saver:
             "telemetry": self.telemetry,
             "value": value,
             "leaves": sorted(arrays),
+            **self.facts,
         }
         about["sha256"] = _checksum(arrays, about)
-        save = self.orbax.args
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _remove(_path(self.folder, epoch))  # a damaged one
-            content = save.Composite(state=save.PyTreeSave(arrays), about=save.JsonSave(about))
-            self.disk.save(_path(self.folder, epoch), content)
+            _remove(path_of(self.folder, epoch))  # a damaged one
+            self.disk.write(path_of(self.folder, epoch), arrays, about)
         except Exception as error:  # a full disk raises errors of several kinds
             self._clear_unfinished()
             self.failed = epoch
@@ -176,26 +190,19 @@ class Saver:
             )
             return
         self.values[epoch] = value
+
+    def _keep(self) -> None:
+        """Remove all but the latest and the best, whoever saved them."""
         best = min(self.values, key=lambda epoch: (self.values[epoch], epoch))
         for old in sorted(self.values)[: -self.wanted.keep]:
             if old != best:
                 del self.values[old]
-                _remove(_path(self.folder, old))
+                _remove(path_of(self.folder, old))
 
     def _value(self, progress: Progress) -> float:
         column = np.atleast_2d(np.asarray(progress.columns[self.column]))[:, reached(progress) - 1]
         value = self.sign * column
         return float(np.nanmin(value)) if np.isfinite(value).any() else float(np.finfo(float).max)
-
-    def _read(self, epoch: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        read, path = self.orbax.args, _path(self.folder, epoch)
-        content = self.disk.restore(path, read.Composite(state=read.PyTreeRestore(), about=read.JsonRestore()))
-        about = dict(content.about)
-        sha256 = about.pop("sha256")
-        arrays = {name: np.asarray(array) for name, array in content.state.items()}
-        if _checksum(arrays, about) != sha256:
-            raise ValueError("its checksum is not that of its content")
-        return arrays, about
 
     def _compare(self, about: dict[str, Any]) -> None:
         """Refuse another training, and show what differs; warn of what cannot be compared."""
@@ -235,25 +242,108 @@ class Saver:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
+class Disk:
+    """Checkpoints as files, by Orbax."""
+
+    def __init__(self) -> None:
+        try:
+            import orbax.checkpoint as orbax
+        except ImportError as error:
+            raise ImportError("Checkpoint needs orbax-checkpoint: pip install 'funcnet[checkpoint]'.") from error
+        self.args = orbax.args
+        self.files = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
+
+    def write(self, path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+        args = self.args
+        self.files.save(path, args.Composite(state=args.PyTreeSave(arrays), about=args.JsonSave(about)))
+
+    def read(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays under their names, and what is said about them; damage makes errors of any kind."""
+        args = self.args
+        content = self.files.restore(path, args.Composite(state=args.PyTreeRestore(), about=args.JsonRestore()))
+        about = dict(content.about)
+        sha256 = about.pop("sha256")
+        arrays = {name: np.asarray(array) for name, array in content.state.items()}
+        if _checksum(arrays, about) != sha256:
+            raise ValueError("its checksum is not that of its content")
+        return arrays, about
+
+
+@contextlib.contextmanager
 def resumed(
-    checkpoint: Checkpoint, job: Job, state: TrainState, start: Progress, epochs: int, swept: Any = None
-) -> tuple[Saver, Progress]:
-    """What saves this training, and where it goes on: `start`, or the newest checkpoint. One of another is refused."""
+    checkpoint: Checkpoint, job: Job, state: TrainState, start: Progress, epochs: int | None, swept: Any = None
+) -> Iterator[tuple[Saver, Progress]]:
+    """What saves this training, and where it goes on: `start`, or the newest checkpoint. One of another is refused.
+
+    As long as it lasts the folder belongs to it alone.
+    """
     if not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint: expected Checkpoint(folder), got {checkpoint!r}.")
     stopping, columns = job.options.early_stopping, names(job)
     column = stopping.monitor if stopping else "validation_cost" if "validation_cost" in columns else "cost"
     better = column in larger_is_better(job)
     description, programs = description_of(job, state, swept), programs_of(job, state)
-    saver = Saver(checkpoint, description, column, better, programs, job.options.telemetry)
-    progress = taken_up(job, saver.resume(start), retry=swept is None)
-    if done := reached(progress):
-        what = "has ended: nothing is run" if ended(progress, epochs) else f"goes on from epoch {done} of {epochs}"
-        sys.stderr.write(f"checkpoint: the training in {checkpoint.directory} {what}.\n")
-    return saver, progress
+    saver = Saver(checkpoint, description, column, better, programs, job.options.telemetry, facts_of(job, start))
+    with _alone_in(saver.folder):
+        progress = taken_up(job, saver.resume(start), retry=swept is None)
+        done, of = reached(progress), "" if epochs is None else f" of {epochs}"
+        if epochs is not None and done > epochs:
+            raise ValueError(
+                f"checkpoint: {done} epochs are saved, more than epochs={epochs}. Ask for {done} or more, or take what "
+                f"is saved by fn.load_checkpoint({str(checkpoint.directory)!r}, {epochs})."
+            )
+        if done:
+            what = "has ended: nothing is run" if ended(progress, epochs) else f"goes on from epoch {done}{of}"
+            sys.stderr.write(f"checkpoint: the training in {checkpoint.directory} {what}.\n")
+        yield saver, progress
 
 
-def _path(folder: Path, epoch: int) -> Path:
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other trainings, of this process or another, out of a folder; a process that ends lets go of it."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RuntimeError(
+            f"checkpoint: {folder} is in use by another training, of this process or another. Give each training a "
+            "folder of its own, or wait until that one has ended."
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def facts_of(job: Job, start: Progress) -> dict[str, Any]:
+    """What `load_checkpoint` makes a state and a history from, beside the arrays."""
+    options, m = job.options, len(job.data.x)
+    privacy = options.privacy
+    return {
+        "params": layout_of(start.state.params),
+        "columns": list(names(job)),
+        "looks": looks(job),
+        "steps": -(-m // options.batch_size),
+        "privacy": None if privacy is None else {**privacy_numbers(privacy), "m": m, "batch_size": options.batch_size},
+    }
+
+
+def layout_of(tree: Any) -> Any:
+    """A tree of dicts and tuples in JSON's words, a type and shape for each array."""
+    if isinstance(tree, Mapping):
+        return {key: layout_of(value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return [layout_of(value) for value in tree]
+    return f"{tree.dtype}{list(tree.shape)}"
+
+
+def path_of(folder: Path, epoch: int) -> Path:
     return folder / f"epoch_{epoch:08d}"
 
 
@@ -265,7 +355,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(other, ignore_errors=True)
 
 
-def _epochs(folder: Path) -> list[int]:
+def epochs_in(folder: Path) -> list[int]:
     matches = [re.fullmatch(r"epoch_(\d{8})", path.name) for path in folder.glob("epoch_*")]
     return [int(match[1]) for match in matches if match]
 

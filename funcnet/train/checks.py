@@ -11,7 +11,7 @@ from funcnet._core import arguments
 from funcnet._core.protocols import Params
 from funcnet.propagation import predict
 from funcnet.train.measurements import measured, shapes_of
-from funcnet.train.metrics import Metric
+from funcnet.train.metrics import check_metrics
 from funcnet.train.mixing import refuse_mixing
 from funcnet.train.options import Data, Job, Options, on_host
 from funcnet.train.privacy_account import Privacy, accounting
@@ -52,13 +52,16 @@ def _shape_and_type(leaf: Any) -> tuple[Any, Any]:
     return jnp.shape(leaf), jnp.result_type(leaf) if jnp.ndim(leaf) else "number"
 
 
-def check_job(job: Job, state: TrainState, epochs: int) -> None:
-    """Refuse what does not fit together in a whole training."""
+def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = False) -> None:
+    """Refuse what does not fit together in a whole training; `ends` says whether something looks on that may end it."""
     options, (x, y, weights) = job.options, job.data
     check_epoch(options, state, len(x))
     if options.privacy is not None:
         _check_private(options, options.privacy, state)
-    arguments.integer("epochs", epochs, "0 or more")
+    if epochs is not None:
+        arguments.integer("epochs", epochs, "0 or more, or None")
+    elif options.early_stopping is None and not ends:
+        raise ValueError("epochs: None needs something that ends the training: early_stopping, or on_epoch.")
     if on_host(job.data):
         if len(y) != len(x) or (weights is not None and len(weights) != len(x)):
             raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
@@ -66,16 +69,10 @@ def check_job(job: Job, state: TrainState, epochs: int) -> None:
     arguments.checked_batch(options.net, options.loss, state.params, x, y, weights)
     refuse_mixing(options, state.params, job.data)
     if job.validation is not None:
-        arguments.checked_validation(options.net, options.loss, state.params, *job.validation[:2])
-    for metric in options.metrics:
-        if isinstance(metric, type) or not isinstance(metric, Metric):
-            raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")
-    columns = ["cost", *(metric.name for metric in options.metrics)]
-    if repeated := [name for name in columns if columns.count(name) > 1]:
-        raise ValueError(
-            f"metrics: two columns would be called {repeated[0]!r}, and one would be lost. Give a metric of your own "
-            "another name."
-        )
+        arguments.checked_validation(options.net, options.loss, state.params, *job.validation)
+    check_metrics(options.metrics)
+    if options.non_finite not in ("stop", "skip"):
+        raise ValueError(f"non_finite: expected 'stop' or 'skip', got {options.non_finite!r}.")
     _check_stopping(options.early_stopping, _columns(job, state))
 
 
@@ -127,7 +124,8 @@ def _asked_for(optimizer: optax.GradientTransformation, state: TrainState) -> st
         return "backprop"
     grads = jax.tree.map(jnp.zeros_like, state.params)
     try:
-        jax.eval_shape(optax.with_extra_args_support(optimizer).update, grads, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # as optax wants it
+            jax.eval_shape(optax.with_extra_args_support(optimizer).update, grads, state.opt_state, state.params)
     except TypeError as error:
         if "required keyword-only argument" not in str(error):
             raise

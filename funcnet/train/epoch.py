@@ -1,6 +1,7 @@
 """One epoch: a scan over shuffled batches, in which every example counts once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,14 @@ from funcnet.train.checks import check_epoch
 from funcnet.train.mixing import refuse_mixing
 from funcnet.train.options import Data, DType, Options, Pair, check_kinds
 from funcnet.train.order import Order, batches, order_of
+from funcnet.train.programs import Program
 from funcnet.train.state import TrainState
 from funcnet.train.telemetry import look
 from funcnet.train.update import Batch, Carry, Outcome, update
 
 Step = Callable[[Carry, Batch], tuple[Carry, Outcome]]
-Costs = tuple[jax.Array, jax.Array]  # of each batch: its cost, and the mass that it has in the epoch's
-Records = tuple[Costs, dict[str, jax.Array]]  # and telemetry
+Costs = tuple[jax.Array, jax.Array, jax.Array | None]  # of each batch: `value`, `mass` and `skipped` of its `Outcome`
+Records = tuple[Costs, dict[str, jax.Array | None]]  # and telemetry
 
 
 def train_epoch(
@@ -99,16 +101,21 @@ def train_epoch(
     return compiled_epoch(options, state, Data(x, y, None if weights is None else jnp.asarray(weights)))
 
 
-def epoch_of(options: Options, state: TrainState, data: Data) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`train_epoch` without its checks and its `jit`; with telemetry if the options ask for it."""
+def epoch_of(
+    options: Options, state: TrainState, data: Data, m: int | jax.Array | None = None
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`train_epoch` without its checks and its `jit`; with telemetry and counts if the options ask for them.
+
+    Of the rows of the data the first m are examples (None: all).
+    """
     arguments.checked_batch(options.cast_net, options.loss, state.params, *data)
     data = in_range(options, data)
-    order = order_of(state.key, len(data.x), options)
+    order = order_of(state.key, len(data.x), options, m)
     carry, records = scan(options, order.draw_key, data, (state.params, state.opt_state), batches(order))
     return after(state, order, carry, records)
 
 
-compiled_epoch = jax.jit(epoch_of)
+compiled_epoch = Program(epoch_of)
 
 
 def in_range(options: Options, data: Data) -> Data:
@@ -138,7 +145,7 @@ def scan(
 
     def counted(carry: Carry, batch: Batch) -> tuple[Carry, Costs]:
         carry, outcome = step(carry, batch)
-        return carry, (outcome.value, outcome.mass)
+        return carry, (outcome.value, outcome.mass, outcome.skipped)
 
     every = options.telemetry
     if not every:
@@ -151,7 +158,7 @@ def scan(
         then, outcome = update(options, draw_key, carry, first)
         sizes = look(options, draw_key, carry[0], then[0], first, outcome)
         then, costs = jax.lax.scan(counted, then, rest)
-        return then, (jax.tree.map(_joined, (outcome.value, outcome.mass), costs), sizes)
+        return then, (jax.tree.map(_joined, (outcome.value, outcome.mass, outcome.skipped), costs), sizes)
 
     whole = len(batches.rows) // every * every
     grouped = jax.tree.map(lambda a: a[:whole].reshape(-1, every, *a.shape[1:]), batches)
@@ -170,8 +177,11 @@ def _with_data(data: Data | None, batch: Batch) -> Batch:
     return batch._replace(data=jax.tree.map(lambda a: a.at[batch.rows].get(mode="promise_in_bounds"), data))
 
 
-def after(state: TrainState, order: Order, carry: Carry, records: Records) -> tuple[TrainState, dict[str, jax.Array]]:
+def after(state: TrainState, order: Order, carry: Carry, records: Records) -> tuple[TrainState, dict[str, Any]]:
     """The state after an epoch, its cost (the batches' costs, each by its mass), and its telemetry."""
-    (values, masses), sizes = records
+    (values, masses, skipped), sizes = records
     cost = safe_mean((values * masses).sum(), masses.sum())
-    return TrainState(*carry, state.step + len(values), order.next_key), {"cost": cost, **sizes}
+    then = TrainState(*carry, state.step + len(values), order.next_key)
+    if skipped is None:
+        return then, {"cost": cost, **sizes}
+    return then, {"cost": jnp.where(skipped.all(), jnp.nan, cost), "skipped": skipped.sum(), **sizes}

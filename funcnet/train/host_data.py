@@ -1,5 +1,6 @@
 """Data on the host: an epoch over arrays larger than the device should hold, moved piece by piece."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 
 from funcnet.propagation import predict
 from funcnet.train.epoch import Records, after, in_range, scan, step_of
+from funcnet.train.filling import filled
 from funcnet.train.loop import RUNNING, Progress, recorded
 from funcnet.train.options import Data, Job, Options
 from funcnet.train.order import Order, order_of
+from funcnet.train.programs import Program
 from funcnet.train.replays import Replayed, Watch, nothing_watched, watched_scan
 from funcnet.train.state import TrainState
 from funcnet.train.update import Batch, Carry
@@ -23,11 +26,11 @@ PIECE_BYTES = 32 * 2**20
 def run_from_host(job: Job, progress: Progress, until: int) -> Progress:
     """`loop.run` over data that stays on the host."""
     options, data = job.options, _in_range(job.options, job.data)
-    on_device = job._replace(
-        data=jax.tree.map(jnp.asarray, data._replace(x=None)) if options.metrics else Data(None, None, None)
-    )
+    rows = len(data.x) if job.m is None else -(-len(data.x) // options.batch_size) * options.batch_size
+    on_device = job._replace(data=filled(data._replace(x=None), rows) if options.metrics else Data(None, None, None))
+    first = progress.epoch
     while int(progress.epoch) < until and int(progress.status) == RUNNING:
-        order = _order(progress.state.key, len(data.x), options)
+        order = _order_of(data, options, progress.state)
         carry: Carry = progress.state.params, progress.state.opt_state
         records: list[Records] = []
         for piece in _pieces(data, order, options.telemetry):
@@ -36,15 +39,15 @@ def run_from_host(job: Job, progress: Progress, until: int) -> Progress:
             records.append(record)
         whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
         state, results = _after(progress.state, order, carry, whole)
-        output = _output(job, state) if options.metrics else None
-        progress = _recorded(on_device, progress, state, results, output)
+        output = _output(job, state, rows) if options.metrics else None
+        progress = _recorded(on_device, progress, first, state, results, output)
     return progress
 
 
-def replay_from_host(options: Options, state: TrainState, data: Data) -> Replayed:
+def replay_from_host(options: Options, state: TrainState, data: Data, m: Any = None) -> Replayed:
     """`replays.replay` over data that stays on the host."""
     data = _in_range(options, data)
-    order = _order(state.key, len(data.x), options)
+    order = _order_of(data, options, state)
     watch, records = nothing_watched(state), []
     for piece in _pieces(data, order, 1):
         watch, finite = _watched_scan(options, order.draw_key, watch, piece)
@@ -57,18 +60,36 @@ def _in_range(options: Options, data: Data) -> Data:
     return data if weights is None else data._replace(weights=np.asarray(weights))
 
 
-_order = jax.jit(order_of, static_argnums=1)
-_after = jax.jit(after)
-_recorded = jax.jit(recorded)
-_predict = jax.jit(predict)
+def _order_of(data: Data, options: Options, state: TrainState) -> Order:
+    """The order that data of this size has on the device, by one program for all that have as many batches."""
+    m = len(data.x)
+    if options.privacy is not None or m % options.batch_size == 0:
+        return _order(Rows(m), options, state.key)
+    return _order(Rows(-(-m // options.batch_size) * options.batch_size), options, state.key, np.int32(m))
 
 
-@jax.jit
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A number of rows that a program is made for."""
+
+    number: int
+
+
+@Program
+def _order(rows: Rows, options: Options, key: jax.Array, m: jax.Array | None = None) -> Order:
+    return order_of(key, rows.number, options, m)
+
+
+_after, _recorded, _predict = Program(after), Program(recorded), Program(predict)
+
+
+@Program
 def _scan(options: Options, draw_key: jax.Array, carry: Carry, piece: Batch) -> tuple[Carry, Records]:
     return scan(options, draw_key, None, carry, piece)
 
 
-@jax.jit
+@Program
 def _watched_scan(options: Options, draw_key: jax.Array, watch: Watch, piece: Batch) -> Replayed:
     return watched_scan(options, step_of(options, draw_key, None), watch, piece)
 
@@ -88,8 +109,8 @@ def _pieces(data: Data, order: Order, every: int) -> Iterator[Batch]:
     yield from map(jax.device_put, _one_ahead(fetched, range(0, len(rows), steps)))
 
 
-def _output(job: Job, state: TrainState) -> jax.Array:
-    """The network's output for all the data, propagated in pieces."""
+def _output(job: Job, state: TrainState, filled_rows: int) -> jax.Array:
+    """The network's output for all the data, propagated in pieces; those of the first row fill it up."""
     x = job.data.x  # XLA rounds a single row's products in another way, so no piece is smaller than a batch
     rows = max(job.options.batch_size, PIECE_BYTES // max(x[0].nbytes, 1))
     parts = _one_ahead(lambda start: np.asarray(x[start : start + rows]), range(0, len(x), rows))
@@ -97,7 +118,8 @@ def _output(job: Job, state: TrainState) -> jax.Array:
     for part in parts:
         jax.block_until_ready(outputs[-1:])
         outputs.append(_predict(job.options.net, state.params, part))
-    return jnp.concatenate(outputs)
+    fill = jnp.broadcast_to(outputs[0][:1], (filled_rows - len(x), *outputs[0].shape[1:]))
+    return jnp.concatenate([*outputs, fill])
 
 
 def _one_ahead(fetch: Callable[[int], Any], starts: range) -> Iterator[Any]:

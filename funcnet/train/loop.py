@@ -1,48 +1,52 @@
 """The loop over epochs: what it carries, what it records after each, and when it ends."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet._core.numerics import accumulation_type
 from funcnet._core.protocols import Params
-from funcnet.propagation import predict
 from funcnet.train.epoch import compiled_epoch, epoch_of
+from funcnet.train.evaluation import outputs
 from funcnet.train.history import History
-from funcnet.train.measurements import larger_is_better, measured, names, shapes_of
+from funcnet.train.measurements import SKIPPED, larger_is_better, measured, names, shapes_of
 from funcnet.train.options import Job
 from funcnet.train.state import TrainState
-from funcnet.train.stopping import EarlyStopping
+from funcnet.train.stopping import EarlyStopping, Limits
+from funcnet.train.telemetry import with_absent
 
 RUNNING, STOPPED_EARLY, NOT_FINITE = 0, 1, 2  # the status of a training
 
 
 class Progress(NamedTuple):
-    """What the loop carries: the state after the last good epoch, the table so far, and the best."""
+    """What the loop carries: the state after the last good epoch, a table, and the best.
+
+    The table holds the epochs since the loop was entered last, or all where nobody takes them out of it in between.
+    """
 
     state: TrainState
     epoch: jax.Array
     status: jax.Array
-    columns: dict[str, jax.Array]
-    telemetry: dict[str, jax.Array]
+    columns: dict[str, Any]
+    telemetry: dict[str, Any]
     best: Params
     best_value: jax.Array
     best_epoch: jax.Array
 
 
-def begin(job: Job, state: TrainState, epochs: int) -> Progress:
-    """The carry before the first epoch."""
-    room = epochs * looks(job)
+def begin(job: Job, state: TrainState, room: int = 0) -> Progress:
+    """The carry before the first epoch, with room for so many in its table."""
     looked = looked_at(job, state) if job.options.telemetry else ()
     dtype = accumulation_type(jnp.result_type(*jax.tree.leaves(state.params)))
     return Progress(
         state=state,
         epoch=jnp.zeros((), jnp.int32),
         status=jnp.full((), RUNNING, jnp.int32),
-        columns={name: jnp.full(epochs, jnp.nan, dtype) for name in names(job)},
-        telemetry={name: jnp.full(room, jnp.nan, dtype) for name in looked},
+        columns={name: np.full(room, np.nan, dtype) for name in names(job)},
+        telemetry={name: np.full(room * looks(job), np.nan, dtype) for name in looked},
         best=() if job.options.early_stopping is None else state.params,
         best_value=jnp.asarray(jnp.inf, dtype),
         best_epoch=jnp.zeros((), jnp.int32),
@@ -50,12 +54,12 @@ def begin(job: Job, state: TrainState, epochs: int) -> Progress:
 
 
 def run(job: Job, start: Progress, until: int | jax.Array) -> Progress:
-    """Epochs until that number, or until there is a reason to stop."""
+    """Epochs until that number, or until there is a reason to stop. The table begins with the first of them."""
 
     def one(progress: Progress) -> Progress:
-        state, results = epoch_of(job.options, progress.state, job.data)
-        output = predict(job.options.net, state.params, job.data.x) if job.options.metrics else None
-        return recorded(job, progress, state, results, output)
+        state, results = epoch_of(job.options, progress.state, job.data, job.m)
+        output = outputs(job.options.net, state.params, job.data.x) if job.options.metrics else None
+        return recorded(job, progress, start.epoch, state, results, output)
 
     def goes_on(progress: Progress) -> jax.Array:
         return (progress.epoch < until) & (progress.status == RUNNING)
@@ -64,19 +68,28 @@ def run(job: Job, start: Progress, until: int | jax.Array) -> Progress:
 
 
 def recorded(
-    job: Job, before: Progress, state: TrainState, results: dict[str, jax.Array], output: jax.Array | None
+    job: Job,
+    before: Progress,
+    first: jax.Array,
+    state: TrainState,
+    results: dict[str, jax.Array],
+    output: jax.Array | None,
 ) -> Progress:
-    """The carry after an epoch, from its results and the network's output for the data (None without metrics)."""
-    row = {"cost": results["cost"], **measured(job, state.params, output)}
+    """The carry after an epoch, from its results and the network's output for the data (None without metrics).
+
+    The table begins with the epoch after `first`.
+    """
+    row = {**results, **measured(job, state.params, output)}
     # An example's cost must not end a private training: that would tell who is in the data.
-    watched = (state.params, () if job.options.privacy else results["cost"])
+    any_cost = job.options.privacy is not None or job.options.non_finite == "skip"
+    watched = (state.params, () if any_cost else results["cost"])
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(watched)]).all()
-    epoch, stopping = before.epoch, job.options.early_stopping
-    columns = {name: column.at[epoch].set(row[name].astype(column.dtype)) for name, column in before.columns.items()}
-    telemetry = {name: _put(values, epoch, results[name]) for name, values in before.telemetry.items()}
-    then = before._replace(state=state, epoch=epoch + 1, columns=columns, telemetry=telemetry)
-    if stopping is not None:
-        then = _watched(job, stopping, then, row[stopping.monitor])
+    place, stopping = before.epoch - first, job.options.early_stopping
+    columns = {name: column.at[place].set(row[name].astype(column.dtype)) for name, column in before.columns.items()}
+    telemetry = {name: _put(values, place, results[name]) for name, values in before.telemetry.items()}
+    then = before._replace(state=state, epoch=before.epoch + 1, columns=columns, telemetry=telemetry)
+    if stopping is not None and job.limits is not None:
+        then = _watched(job, stopping, job.limits, then, row[stopping.monitor])
     failed = before._replace(status=jnp.full_like(before.status, NOT_FINITE))
     return jax.tree.map(partial(jnp.where, finite), then, failed)
 
@@ -85,21 +98,22 @@ def taken_up(job: Job, saved: Progress, retry: bool) -> Progress:
     """Progress read from a file, with a status for the patience of today. With `retry` a bad epoch is tried again."""
     status, stopping = saved.status, job.options.early_stopping
     if stopping is not None:
-        waited = saved.epoch - saved.best_epoch
+        waited = saved.epoch - jnp.maximum(saved.best_epoch, stopping.start_from_epoch)
         status = jnp.where((status == STOPPED_EARLY) & (waited < stopping.patience), RUNNING, status)
     if retry:
         status = jnp.where(status == NOT_FINITE, RUNNING, status)
     return saved._replace(status=status.astype(saved.status.dtype))
 
 
-def ended(progress: Progress, epochs: int) -> bool:
+def ended(progress: Progress, epochs: int | None) -> bool:
     """Whether no training of these goes on."""
-    return not bool(((progress.epoch < epochs) & (progress.status == RUNNING)).any())
+    last = np.iinfo(np.int32).max if epochs is None else epochs
+    return not ((np.asarray(progress.epoch) < last) & (np.asarray(progress.status) == RUNNING)).any()
 
 
-def _put(values: jax.Array, epoch: jax.Array, new: jax.Array) -> jax.Array:
+def _put(values: jax.Array, place: jax.Array, new: jax.Array) -> jax.Array:
     """An epoch's telemetry at its place."""
-    return jax.lax.dynamic_update_slice(values, new.astype(values.dtype), (epoch * len(new),))
+    return jax.lax.dynamic_update_slice(values, new.astype(values.dtype), (place * len(new),))
 
 
 def looks(job: Job) -> int:
@@ -111,21 +125,22 @@ def looks(job: Job) -> int:
 def looked_at(job: Job, state: TrainState) -> tuple[str, ...]:
     """The names of what telemetry looks at."""
     _, results = compiled_epoch.eval_shape(job.options, state, shapes_of(job.data))  # it keeps what it traced
-    return tuple(name for name in results if name != "cost")
+    return tuple(name for name, shape in results.items() if name not in ("cost", SKIPPED) and shape is not None)
 
 
-def _watched(job: Job, stopping: EarlyStopping, then: Progress, value: jax.Array) -> Progress:
+def _watched(job: Job, stopping: EarlyStopping, limits: Limits, then: Progress, value: jax.Array) -> Progress:
     """The carry with the best parameters so far, and stopped if there were none for long."""
     sign = -1 if stopping.monitor in larger_is_better(job) else 1
     value = sign * value.astype(then.best_value.dtype)
-    better = ~jnp.isnan(value) & ((then.best_epoch == 0) | (value < then.best_value - stopping.min_change))
+    least = then.best_value - jnp.asarray(limits.min_change, value.dtype)
+    better = ~jnp.isnan(value) & ((then.best_epoch == 0) | (value < least)) & (then.epoch > limits.start_from_epoch)
     best_epoch = jnp.where(better, then.epoch, then.best_epoch)
-    waited = then.epoch - best_epoch
+    waited = then.epoch - jnp.maximum(best_epoch, limits.start_from_epoch)
     return then._replace(
         best=jax.tree.map(partial(jnp.where, better), then.state.params, then.best),
         best_value=jnp.where(better, value, then.best_value),
         best_epoch=best_epoch,
-        status=jnp.where(waited >= stopping.patience, STOPPED_EARLY, then.status),
+        status=jnp.where(waited >= limits.patience, STOPPED_EARLY, then.status),
     )
 
 
@@ -152,5 +167,5 @@ def history_of(job: Job, end: Progress, stopped: str = "") -> History:
         first = jnp.arange(looks(job)) * options.telemetry + 1
         steps = -(-len(job.data.x) // options.batch_size)
         numbers = jnp.add.outer(jnp.arange(columns["cost"].shape[-1]) * steps, first).ravel()
-        telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **telemetry}
+        telemetry = {"step": jnp.broadcast_to(numbers, end.telemetry["noise_scale"].shape), **with_absent(telemetry)}
     return History(recorded, columns, end.epoch, end.best_epoch, stopped, telemetry, looks(job))

@@ -2,9 +2,12 @@
 
 import jax
 
+from funcnet._core import arguments
 from funcnet._core.protocols import Params
-from funcnet.propagation import cost, predict
+from funcnet.train.evaluation import counting, evaluated
 from funcnet.train.options import Data, Job
+
+SKIPPED = "skipped"
 
 
 def measured(job: Job, params: Params, output: jax.Array | None) -> dict[str, jax.Array]:
@@ -13,22 +16,26 @@ def measured(job: Job, params: Params, output: jax.Array | None) -> dict[str, ja
     `output` is the network's for the training data, None without metrics.
     """
     net, loss, metrics, data = job.options.net, job.options.loss, job.options.metrics, job.data
-    row = {} if output is None else {m.name: m.value(output, data.y, data.weights) for m in metrics}
+    row = {}
+    if output is not None:
+        weights = counting(data.weights, job.m, output)
+        row = {m.name: m.value(output, data.y, weights) for m in metrics}
     if job.validation is None:
         return row
-    x, y, _ = job.validation
-    row["validation_cost"] = cost(net, loss, params, x, y)
-    if metrics:
-        output = predict(net, params, x)
-        row |= {f"validation_{m.name}": m.value(output, y, None) for m in metrics}
-    return row
+    held = job.validation
+    if held.weights is not None:  # what has weight 0 is taken out
+        batch = arguments.checked_batch(net, loss, params, *held)
+        held = Data(batch.x, batch.y, batch.weights)
+    values = evaluated(net, loss, metrics, params, held, job.validation_m)
+    return row | {f"validation_{name}": value for name, value in values.items()}
 
 
 def names(job: Job) -> tuple[str, ...]:
     """The columns, in the order in which one reads them."""
     sets = ("",) if job.validation is None else ("", "validation_")
     columns = ("cost", *(metric.name for metric in job.options.metrics))
-    return tuple(prefix + name for name in columns for prefix in sets)
+    counts = (SKIPPED,) if job.options.non_finite == "skip" else ()
+    return (*(prefix + name for name in columns for prefix in sets), *counts)
 
 
 def larger_is_better(job: Job) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Quantities beside the cost, of a whole data set at once: some are no means over examples."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,21 @@ class F1:
             true = jnp.where(answers, (y.astype(wide) > 0.5).astype(wide), true)
         both, either = _sums(read * true, weights), _sums(read + true, weights)
         return jnp.where(either > 0, 2 * both / jnp.where(either > 0, either, 1), 0).mean()
+
+
+def check_metrics(metrics: Any) -> tuple[Metric, ...]:
+    """Metrics whose names are all different, and not that of the cost."""
+    metrics = tuple(metrics or ())
+    for metric in metrics:
+        if isinstance(metric, type) or not isinstance(metric, Metric):
+            raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")
+    columns = ["cost", *(metric.name for metric in metrics)]
+    if repeated := [name for name in columns if columns.count(name) > 1]:
+        raise ValueError(
+            f"metrics: two columns would be called {repeated[0]!r}, and one would be lost. Give a metric of your own "
+            "another name."
+        )
+    return metrics
 
 
 def _are_answers(output: jax.Array, y: jax.Array, weights: jax.Array | None) -> bool | jax.Array:

@@ -1,6 +1,7 @@
 """The options of a training in one record: some are static under `jit`, some are arrays."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty
 from funcnet.layers.cast import in_type
 from funcnet.train.metrics import Metric
 from funcnet.train.privacy_account import Privacy
-from funcnet.train.stopping import EarlyStopping
+from funcnet.train.stopping import EarlyStopping, Limits, limits_of
 
 Pair = tuple[ArrayLike, ArrayLike]  # x, y
 DType = jax.typing.DTypeLike
@@ -34,7 +35,7 @@ class Data(NamedTuple):
     data_fields=["penalty"],
     meta_fields=[
         "net", "loss", "optimizer", "batch_size", "accumulate", "trainable", "compute_dtype", "privacy", "telemetry",
-        "metrics", "early_stopping",
+        "metrics", "early_stopping", "non_finite",
     ],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Options:
     telemetry: int = 0
     metrics: tuple[Metric, ...] = ()
     early_stopping: EarlyStopping | None = None
+    non_finite: str = "stop"
 
     @property
     def cast_net(self) -> AnyLayer:
@@ -61,11 +63,17 @@ class Options:
 
 
 class Job(NamedTuple):
-    """A whole training: what stays the same from epoch to epoch."""
+    """A whole training: what stays the same from epoch to epoch.
+
+    Of the rows of `data` the first `m` are examples, of those of `validation` the first `validation_m`; None: all are.
+    """
 
     options: Options
     data: Data
     validation: Data | None
+    m: Any = None
+    validation_m: Any = None
+    limits: Limits | None = None
 
     def with_penalty(self, penalty: Penalty | None) -> "Job":
         return self._replace(options=dataclasses.replace(self.options, penalty=penalty))
@@ -78,16 +86,25 @@ def check_kinds(options: Options) -> None:
     in_type(options.net, options.compute_dtype)
 
 
-def job_of(options: Options, data: Pair, validation: Pair | None, weights: ArrayLike | None) -> Job:
+def job_of(options: Options, data: Pair, validation: Sequence[ArrayLike] | None, weights: ArrayLike | None) -> Job:
     """The data as arrays: on the device, or, if x is a `numpy.memmap`, on the host."""
     check_kinds(options)
+    limits = limits_of(options.early_stopping) if isinstance(options.early_stopping, EarlyStopping) else None
     x, y = arguments.pair("data", data)
     keep: Any = np.asarray if isinstance(x, np.memmap) else jnp.asarray
     examples = Data(x if isinstance(x, np.memmap) else keep(x), keep(y), None if weights is None else keep(weights))
     if validation is None:
-        return Job(options, examples, None)
-    x, y = arguments.pair("validation", validation)
-    return Job(options, examples, Data(jnp.asarray(x), jnp.asarray(y), None))
+        return Job(options, examples, None, limits=limits)
+    x, y, validation_weights = examples_of("validation", validation)
+    return Job(options, examples, Data(jnp.asarray(x), jnp.asarray(y), validation_weights), limits=limits)
+
+
+def examples_of(name: str, data: Any) -> tuple[Any, Any, Any]:
+    """x, y and weights (None if there are none) of a pair or of three."""
+    if isinstance(data, tuple | list) and len(data) == 3:
+        x, y, weights = data
+        return x, y, None if weights is None else jnp.asarray(weights)
+    return (*arguments.pair(name, data, "a pair (x, y) or three (x, y, weights)"), None)
 
 
 def on_host(data: Data) -> bool:

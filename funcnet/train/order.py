@@ -20,11 +20,16 @@ class Order(NamedTuple):
     next_key: jax.Array
 
 
-def order_of(key: jax.Array, m: int, options: Options) -> Order:
-    """A new random order of m rows in batches, or (private training) batches drawn anew for every step."""
+def order_of(key: jax.Array, rows: int, options: Options, m: int | jax.Array | None = None) -> Order:
+    """A new random order of rows in batches, or (private training) batches drawn anew for every step.
+
+    Of the rows the first m are examples (None: all are), and only they are in the order. It is the same for whatever
+    number of rows fills up the last batch.
+    """
     next_key, order_key, draw_key = keys_of(key)
-    draw = _shuffled if options.privacy is None else _poisson
-    return Order(*draw(order_key, m, options), draw_key, next_key)
+    if options.privacy is not None:
+        return Order(*_poisson(order_key, rows, options), draw_key, next_key)
+    return Order(*_shuffled(order_key, rows, options, m), draw_key, next_key)
 
 
 def keys_of(key: jax.Array) -> jax.Array:
@@ -37,12 +42,17 @@ def batches(order: Order, data: Data = Data(None, None, None)) -> Batch:
     return Batch(data, order.rows, order.counted, jnp.arange(len(order.rows)))
 
 
-def _shuffled(key: jax.Array, m: int, options: Options) -> tuple[jax.Array, jax.Array | None]:
-    """Every row once; the last batch is filled up."""
-    steps = -(-m // options.batch_size)
-    rows = jnp.concatenate([permutation(key, m), jnp.zeros(steps * options.batch_size - m, jnp.int32)])
-    counted = (jnp.arange(rows.size) < m).reshape(steps, -1) if m % options.batch_size else None
-    return rows.reshape(steps, -1), counted
+def _shuffled(
+    key: jax.Array, rows: int, options: Options, m: int | jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Every example once; the last batch is filled up with the first row."""
+    steps = -(-rows // options.batch_size)
+    room = steps * options.batch_size
+    if m is None and rows == room:
+        return permutation(key, rows).reshape(steps, -1), None
+    m = jnp.asarray(rows if m is None else m, jnp.int32)
+    counted = jnp.arange(room, dtype=jnp.int32) < m
+    return jnp.where(counted, permutation(key, m, room), 0).reshape(steps, -1), counted.reshape(steps, -1)
 
 
 def _poisson(key: jax.Array, m: int, options: Options) -> tuple[jax.Array, jax.Array]:
@@ -58,16 +68,22 @@ def _poisson(key: jax.Array, m: int, options: Options) -> tuple[jax.Array, jax.A
     return jax.lax.map(batch, jax.random.split(key, -(-m // options.batch_size)))
 
 
-def permutation(key: jax.Array, m: int) -> jax.Array:
+def permutation(key: jax.Array, m: int | jax.Array, room: int | None = None) -> jax.Array:
     """The numbers 0 … m-1 in random order, several times faster on CPUs than `jax.random.permutation`.
 
-    Random bits and a row's place share one 32-bit number, so that each round sorts numbers alone and
+    With room for more (m may be traced) there are so many numbers, of which the first m are the order. Random bits and
+    a row's place share one 32-bit number, so that each round sorts numbers alone and
     not pairs. Rounds go on until there are 2 log₂ m random bits for each row, so that hardly two rows tie.
     """
-    bits = max(1, (m - 1).bit_length())
-    places = jnp.arange(m, dtype=jnp.uint32)
+    size = int(m) if room is None else room
+    bits = max(1, (size - 1).bit_length())
+    places = jnp.arange(size, dtype=jnp.uint32)
     order = places
     for round_key in jax.random.split(key, -(-2 * bits // (32 - bits))):
-        drawn = jax.random.bits(round_key, (m,), jnp.uint32) << jnp.uint32(bits)
-        order = order[jax.lax.sort(drawn | places) & jnp.uint32(2**bits - 1)]
+        drawn = jax.random.bits(round_key, (size,), jnp.uint32) << jnp.uint32(bits) | places
+        if room is not None:
+            drawn = jnp.where(
+                places < jnp.asarray(m, jnp.uint32), drawn, np.uint32(2**32 - 1)
+            )  # what is none of them goes to the end
+        order = order[jax.lax.sort(drawn) & jnp.uint32(2**bits - 1)]
     return order.astype(jnp.int32)

@@ -1,6 +1,7 @@
 """Private training (DP-SGD): Poisson batches of a fixed shape, and the account of the privacy loss."""
 
 import contextlib
+import dataclasses
 import logging
 import math
 from collections.abc import Iterator
@@ -69,6 +70,11 @@ class Privacy:
             ImportError: dp-accounting is not installed.
         """
         return np.array(_epsilons(self, examples, batch_size, epochs))
+
+
+def privacy_numbers(privacy: Privacy) -> dict[str, Any]:
+    """What a `Privacy` is made from, by name."""
+    return dataclasses.asdict(privacy)
 
 
 def not_carried_on(updates: int) -> str:

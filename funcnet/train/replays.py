@@ -12,6 +12,7 @@ from funcnet.train.epoch import Step, in_range, step_of
 from funcnet.train.loop import NOT_FINITE, STOPPED_EARLY, Progress
 from funcnet.train.options import Data, Job, Options
 from funcnet.train.order import batches, keys_of, order_of
+from funcnet.train.programs import Program
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import never_a_number
 from funcnet.train.update import Batch, Carry
@@ -33,7 +34,7 @@ def watched_scan(options: Options, step: Step, start: Watch, batches: Batch) -> 
 
     def watched(watch: Watch, batch: Batch) -> Replayed:
         before = watch.carry
-        then, (value, _, grads) = step(before, batch)
+        then, (value, _, grads, _) = step(before, batch)
         value = jnp.zeros_like(value) if options.privacy else value
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads, then[0]))])
         good = watch.good & finite.all()
@@ -48,11 +49,11 @@ def nothing_watched(state: TrainState) -> Watch:
     return Watch(jnp.asarray(True), (state.params, state.opt_state), jnp.zeros((), jnp.int32))
 
 
-@jax.jit
-def replay(options: Options, state: TrainState, data: Data) -> Replayed:
+@Program
+def replay(options: Options, state: TrainState, data: Data, m: int | jax.Array | None = None) -> Replayed:
     """An epoch with every step watched."""
     data = in_range(options, data)
-    order = order_of(state.key, len(data.x), options)
+    order = order_of(state.key, len(data.x), options, m)
     return watched_scan(options, step_of(options, order.draw_key, data), nothing_watched(state), batches(order))
 
 
@@ -90,4 +91,9 @@ def _first_bad_step(options: Options, state: TrainState, replayed: Replayed) -> 
         if options.privacy
         else "A smaller learning rate, or gradients clipped by optax.clip_by_global_norm, keeps steps in bounds."
     )
+    if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(state.params)):
+        remedy = (
+            "The parameters are float16, which ends at 65504 and takes numbers below 6e-8 for 0, such as Adam's "
+            'eps=1e-8: keep them in float32 (compute_dtype="bfloat16" computes in fewer bits), or give eps=1e-4.'
+        )
     return last, f"at step {first + 1} of {len(finite)} {quantity} is not finite. {remedy}"

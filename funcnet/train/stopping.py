@@ -1,5 +1,9 @@
 """`EarlyStopping`: when to end a training, and which parameters to give back."""
 
+from typing import NamedTuple
+
+import numpy as np
+
 from funcnet._core.specs import spec
 
 
@@ -14,9 +18,10 @@ class EarlyStopping:
         monitor: the column to watch: "validation_cost", "cost", "validation_accuracy", …
         patience: how many epochs without improvement are borne.
         min_change: by how much a value must beat the best to count as an improvement.
+        start_from_epoch: how many epochs are not watched at the beginning: none of them is the best.
 
     Raises:
-        ValueError: a patience below 1 or a negative change.
+        ValueError: a patience below 1, or a negative number.
 
     Source: Prechelt, "Early stopping, but when?", 1998.
     """
@@ -24,10 +29,25 @@ class EarlyStopping:
     monitor: str = "validation_cost"
     patience: int = 10
     min_change: float = 0.0
+    start_from_epoch: int = 0
 
     def __post_init__(self) -> None:
-        if self.patience < 1 or self.min_change < 0:
-            raise ValueError(f"{self}: patience must be 1 or more and min_change 0 or more.")
+        if self.patience < 1 or self.min_change < 0 or self.start_from_epoch < 0:
+            raise ValueError(f"{self}: patience must be 1 or more, min_change and start_from_epoch 0 or more.")
+
+
+class Limits(NamedTuple):
+    """The numbers of early stopping, which are no part of a program."""
+
+    patience: np.ndarray | int
+    min_change: np.ndarray | float
+    start_from_epoch: np.ndarray | int
+
+
+def limits_of(stopping: EarlyStopping | None) -> Limits | None:
+    if stopping is None:
+        return None
+    return Limits(stopping.patience, stopping.min_change, stopping.start_from_epoch)
 
 
 def never_a_number(stopping: EarlyStopping) -> str:

@@ -1,11 +1,12 @@
 """`fit_many`: many trainings side by side, in one compiled loop."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,14 @@ from funcnet.parameters import init
 from funcnet.train import loop
 from funcnet.train.checkpoints import Checkpoint, resumed
 from funcnet.train.checks import check_job
+from funcnet.train.filling import program_job
 from funcnet.train.loop import NOT_FINITE, RUNNING, Progress
-from funcnet.train.measurements import larger_is_better, names
+from funcnet.train.measurements import larger_is_better
 from funcnet.train.metrics import Metric
 from funcnet.train.options import DType, Job, Options, Pair, job_of, on_host
 from funcnet.train.privacy_account import Privacy
-from funcnet.train.progress import Line, Watcher, in_chunks
+from funcnet.train.programs import Program
+from funcnet.train.progress import in_chunks, reached, watchers_of
 from funcnet.train.replays import Replayed, replay, why_stopped
 from funcnet.train.state import TrainState, check_optimizer, train_state
 from funcnet.train.stopping import EarlyStopping
@@ -37,11 +40,11 @@ def fit_many(
     optimizer: optax.GradientTransformation,
     data: Pair,
     *,
-    epochs: int,
+    epochs: int | None,
     batch_size: int,
     seeds: Sequence[int] = (0,),
     sweep: Mapping[str, Sequence[Any]] | None = None,
-    validation: Pair | None = None,
+    validation: Sequence[ArrayLike] | None = None,
     metrics: Sequence[Metric] | None = None,
     penalty: Penalty | None = None,
     weights: ArrayLike | None = None,
@@ -49,10 +52,12 @@ def fit_many(
     accumulate: int = 1,
     early_stopping: EarlyStopping | None = None,
     progress: bool = False,
+    on_epoch: Callable[[int, dict[str, np.ndarray]], Any] | None = None,
     checkpoint: Checkpoint | None = None,
     compute_dtype: DType | None = None,
     privacy: Privacy | None = None,
     telemetry: int = 0,
+    non_finite: Literal["stop", "skip"] = "stop",
 ) -> Trainings:
     """`fit` for every seed and every combination of what is swept, all in one compiled loop (a `vmap` of it).
 
@@ -62,8 +67,8 @@ def fit_many(
         weights, order = jax.random.split(jax.random.key(s))
         fn.fit(net, loss, optimizer, fn.train_state(optimizer, fn.init(net, weights), order), data, …)
 
-    up to rounding, since many small matrix products are summed in another order than one. A lane that
-    stops early stands still until the last one ends.
+    with parameters of the data's type, up to rounding, since many small matrix products are summed in another order
+    than one. A lane that stops early stands still until the last one ends.
 
     The data are shared. A lane adds about: params × (3 + the optimiser's copies, 2 for Adam, + 1 with early
     stopping), an integer for every example (its order), one batch's tape, and the outputs for data
@@ -71,8 +76,9 @@ def fit_many(
 
     Args:
         net, loss, optimizer, data, epochs, batch_size, validation, metrics, penalty, weights, trainable, accumulate,
-            early_stopping, progress, checkpoint, compute_dtype, privacy, telemetry: as for `fit`. The
-            progress line is one for all and shows medians.
+            early_stopping, progress, on_epoch, checkpoint, compute_dtype, privacy, telemetry, non_finite: as for
+            `fit`. The progress line is one for all and shows medians; a row for `on_epoch` holds arrays (lanes,), NaN
+            for a lane that has ended.
         seeds: one training each, for every combination of the rest.
         sweep: what to vary, by name, with its values: "penalty" (as in `[fn.L2(0.0), fn.L2(1e-3)]`), or
             a number that the optimiser was given by `optax.inject_hyperparams`, as
@@ -96,32 +102,37 @@ def fit_many(
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
         raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
     check_optimizer(optimizer)
-    arguments.flag("progress", progress)
     swept = _swept(sweep or {}, seeds)
     if penalty is not None and "penalty" in swept:
         raise ValueError("fit_many: penalty is both given and swept. Leave one out.")
     lanes = tuple(dict(zip(swept, values)) for values in product(*swept.values()))
     penalties = [lane.get("penalty", penalty) for lane in lanes]
-    state = _states(net, optimizer, lanes)
+    state = _states(net, optimizer, lanes, jnp.asarray(arguments.pair("data", data)[0][:1]).dtype)
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalties[0], privacy=privacy,
         compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+        non_finite=non_finite,
     )  # fmt: skip
     job = job_of(options, data, validation, weights)
     if on_host(job.data):
         raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
-    check_job(job, jax.tree.map(itemgetter(0), state), epochs)
+    check_job(job, jax.tree.map(itemgetter(0), state), epochs, ends=on_epoch is not None)
+    watchers = watchers_of(job, epochs, progress, on_epoch)
     job = job.with_penalty(_stacked(penalties))
-    start = jax.vmap(lambda state: loop.begin(job, state, epochs))(state)
-    watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
-    if checkpoint is not None:
-        saver, start = resumed(checkpoint, job, state, start, epochs, swept)
-        watchers.append(saver)
-    end, interrupted = in_chunks(partial(_run_many, job), start, epochs, watchers)
-    return _trainings(job, end, lanes, interrupted)
+    with contextlib.ExitStack() as stack:
+        start = jax.vmap(lambda state: loop.begin(job, state))(state)
+        if checkpoint is not None:
+            saver, start = stack.enter_context(resumed(checkpoint, job, state, start, epochs, swept))
+            watchers.append(saver)
+        lean = program_job(job)
+        end, cut = in_chunks(
+            partial(_run_many, lean), start, epochs, watchers, loop.looks(job), terminable=checkpoint is not None
+        )
+    cut.after()
+    return _trainings(job, lean, end, lanes, cut.words(reached(end), epochs), cut.is_signal)
 
 
-@jax.jit
+@Program
 def _run_many(job: Job, start: Progress, until: int | jax.Array) -> Progress:
     def one(penalty: Penalty | None, start: Progress) -> Progress:
         return loop.run(job.with_penalty(penalty), start, until)
@@ -129,21 +140,25 @@ def _run_many(job: Job, start: Progress, until: int | jax.Array) -> Progress:
     return jax.vmap(one)(job.options.penalty, start)
 
 
-@jax.jit
+@Program
 def _replay_many(job: Job, state: TrainState) -> Replayed:
     """All lanes once more: one alone would be rounded otherwise, and might not go wrong again."""
 
     def one(penalty: Penalty | None, state: TrainState) -> Replayed:
-        return replay(job.with_penalty(penalty).options, state, job.data)
+        return replay(job.with_penalty(penalty).options, state, job.data, job.m)
 
     return jax.vmap(one)(job.options.penalty, state)
 
 
-def _trainings(job: Job, end: Progress, lanes: tuple[dict[str, Any], ...], interrupted: bool) -> Trainings:
+def _trainings(
+    job: Job, lean: Job, end: Progress, lanes: tuple[dict[str, Any], ...], cut: str, is_signal: bool
+) -> Trainings:
     """The result; the step at which a lane stopped being finite is found as `fit` finds it."""
-    states, reasons = loop.finished(end), ["Interrupted." if interrupted else ""] * len(lanes)
+    states, reasons = loop.finished(end), [cut] * len(lanes)
+    if is_signal:
+        warnings.warn(cut, RuntimeWarning, stacklevel=3)
     failed = np.asarray(end.status) == NOT_FINITE
-    replayed = _replay_many(job, end.state) if failed.any() else None
+    replayed = _replay_many(lean, end.state) if failed.any() else None
     for i in np.flatnonzero(np.asarray(end.status) != RUNNING):
         lane, lane_replayed = jax.tree.map(itemgetter(i), (end, replayed))
         last, reasons[i] = why_stopped(job, lane, lane_replayed)
@@ -177,10 +192,17 @@ def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str
     return swept | {"seed": tuple(arguments.seed("seeds", seed) for seed in swept["seed"])}
 
 
-def _states(net: AnyLayer, optimizer: optax.GradientTransformation, lanes: Sequence[dict[str, Any]]) -> TrainState:
+def _states(
+    net: AnyLayer, optimizer: optax.GradientTransformation, lanes: Sequence[dict[str, Any]], dtype: Any
+) -> TrainState:
+    """The state in which each lane starts, with parameters of the data's type."""
+
+    def typed(leaf: jax.Array) -> jax.Array:
+        return leaf.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else leaf
+
     def start(key: jax.Array) -> TrainState:
         weights_key, order_key = jax.random.split(key)
-        return train_state(optimizer, init(net, weights_key), order_key)
+        return train_state(optimizer, jax.tree.map(typed, init(net, weights_key)), order_key)
 
     state = jax.vmap(start)(jnp.stack([jax.random.key(lane["seed"]) for lane in lanes]))
     chosen = {name: [lane[name] for lane in lanes] for name in lanes[0] if name not in ("seed", "penalty")}

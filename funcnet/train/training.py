@@ -1,28 +1,31 @@
 """`fit`: a whole training in one compiled loop, which the host enters for about a second at a time."""
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import optax
 
-from funcnet._core import arguments
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.train import loop
 from funcnet.train.checkpoints import Checkpoint, resumed
 from funcnet.train.checks import check_job
+from funcnet.train.filling import program_job
 from funcnet.train.history import History
 from funcnet.train.host_data import replay_from_host, run_from_host
 from funcnet.train.loop import NOT_FINITE
-from funcnet.train.measurements import names
+from funcnet.train.measurements import SKIPPED
 from funcnet.train.metrics import Metric
 from funcnet.train.options import DType, Options, Pair, job_of, on_host
 from funcnet.train.privacy_account import Privacy, not_carried_on
-from funcnet.train.progress import Line, Watcher, in_chunks
+from funcnet.train.programs import Program
+from funcnet.train.progress import in_chunks, watchers_of
 from funcnet.train.replays import replay, why_stopped
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping, never_a_number
@@ -35,9 +38,9 @@ def fit(
     state: TrainState,
     data: Pair,
     *,
-    epochs: int,
+    epochs: int | None,
     batch_size: int,
-    validation: Pair | None = None,
+    validation: Sequence[ArrayLike] | None = None,
     metrics: Sequence[Metric] | None = None,
     penalty: Penalty | None = None,
     weights: ArrayLike | None = None,
@@ -45,20 +48,26 @@ def fit(
     accumulate: int = 1,
     early_stopping: EarlyStopping | None = None,
     progress: bool = False,
+    on_epoch: Callable[[int, dict[str, float]], Any] | None = None,
     checkpoint: Checkpoint | None = None,
     compute_dtype: DType | None = None,
     privacy: Privacy | None = None,
     telemetry: int = 0,
+    non_finite: Literal["stop", "skip"] = "stop",
 ) -> tuple[TrainState, History]:
     """Train for some epochs: `train_epoch` again and again, with what to record after each.
 
     The epochs run in one compiled loop, entered for about a second at a time, so that there can be a progress
-    line, and Ctrl-C stops the training: the state and history so far are returned.
+    line, and Ctrl-C stops the training: with a warning the state and history so far are returned. With a checkpoint
+    SIGTERM does so, too: all is saved, and then what SIGTERM did before is done (by default the process ends).
     Inside your own `jit` or `vmap` the whole training is one loop, and what needs the host
-    (`progress`, `checkpoint`, data left on the host) is refused.
+    (`progress`, `on_epoch`, `checkpoint`, data left on the host) is refused.
 
     When cost or parameters stop being finite the training ends: the step is found by replaying the epoch, named in
     `history.stopped` and in a warning, and the state before it is returned.
+
+    The compiled loop is kept for the 16 latest kinds of call. The number of epochs, the numbers of early stopping, and
+    how many rows fill up the last batch are no part of it: folds share a loop.
 
     Args:
         net, loss, optimizer, state, batch_size, penalty, weights, trainable, accumulate, compute_dtype:
@@ -66,12 +75,15 @@ def fit(
         data: (x, y) as for `cost`, m examples. If x is a `numpy.memmap` the data stay on the host: pieces of
             32 MiB are moved while the one before is used, in the same order and with the same
             bits as data on the device. (`array.view(numpy.memmap)` makes any host array such data.)
-        epochs: how many, 0 or more.
-        validation: (x, y) not trained on; its cost (without penalty) is recorded after every epoch.
+        epochs: how many, 0 or more; None goes on until `early_stopping` or `on_epoch` ends it.
+        validation: (x, y) or (x, y, weights) not trained on; its cost (without penalty) is recorded after every epoch.
         metrics: such as `Accuracy()`, recorded after every epoch for data and validation, each in
-            evaluation, on the whole set.
+            evaluation, on the whole set, which is propagated in pieces as in `evaluate`.
         early_stopping: when to end before the last epoch; the parameters of the best are returned.
         progress: write a line to stderr, about 20 times in all.
+        on_epoch: a function of your own, called with the number of an epoch, from 1, and its row of the history (a dict
+            from column to float), for every epoch once and in order: between two entries of the compiled loop, so for
+            several at a time where epochs are fast. True stops the training there. For TensorBoard, W&B, MLflow.
         checkpoint: where to save the training now and then. If there is one in that folder, the
             training goes on from it in place of `state`.
         privacy: train privately (DP-SGD): Poisson batches of expected size batch_size, every example's
@@ -80,6 +92,8 @@ def fit(
         telemetry: record at every so many updates (0: never) the sizes of signals, errors, gradients and updates
             in each layer, the norms of the examples' gradients, and the gradient noise scale:
             `history.telemetry`. Each record costs one more backward pass.
+        non_finite: "stop", or "skip": an update whose cost, gradient or result is not finite is left out, and the
+            column "skipped" counts how many were in each epoch.
 
     Returns:
         The new state, and a `History` with the columns "cost" (of `train_epoch`), "validation_cost",
@@ -99,44 +113,62 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
-    arguments.flag("progress", progress)
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, privacy=privacy,
         compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+        non_finite=non_finite,
     )  # fmt: skip
     job = job_of(options, data, validation, weights)
-    check_job(job, state, epochs)
-    start = loop.begin(job, state, epochs)
+    check_job(job, state, epochs, ends=on_epoch is not None)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((job, state))):
-        if progress or checkpoint is not None or on_host(job.data):
-            wish = "progress" if progress else "checkpoint" if checkpoint is not None else "data on the host"
+        wishes = {"progress": progress, "checkpoint": checkpoint, "on_epoch": on_epoch, "epochs=None": epochs is None}
+        wish = next((name for name, value in (wishes | {"data on the host": on_host(job.data)}).items() if value), "")
+        if wish or epochs is None:
             raise ValueError(f"fit: {wish} is not supported inside jit or vmap. Leave {wish} out.")
-        end = loop.run(job, start, epochs)
+        end = loop.run(job, loop.begin(job, state, epochs), epochs)
         return loop.finished(end), loop.history_of(job, end)
-    watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []
-    if checkpoint is not None:
-        saver, start = resumed(checkpoint, job, state, start, epochs)
-        watchers.append(saver)
+    watchers = watchers_of(job, epochs, progress, on_epoch)
     run, replayed = (run_from_host, replay_from_host) if on_host(job.data) else (_run, replay)
-    end, interrupted = in_chunks(partial(run, job), start, epochs, watchers)
+    with contextlib.ExitStack() as stack:
+        start = loop.begin(job, state)
+        if checkpoint is not None:
+            saver, start = stack.enter_context(resumed(checkpoint, job, state, start, epochs))
+            watchers.append(saver)
+        lean = program_job(job)
+        end, cut = in_chunks(
+            partial(run, lean), start, epochs, watchers, loop.looks(job), terminable=checkpoint is not None
+        )
+    cut.after()
     failed = int(end.status) == NOT_FINITE
-    last, stopped = why_stopped(job, end, replayed(options, end.state, job.data) if failed else None)
+    last, stopped = why_stopped(job, end, replayed(lean.options, end.state, lean.data, lean.m) if failed else None)
     if failed:
         warnings.warn(stopped, RuntimeWarning, stacklevel=2)
-    elif interrupted:
-        stopped = "Interrupted: state and history are those of the last epoch that ended."
+    elif words := cut.words(int(end.epoch), epochs):
+        stopped = words
+        if cut.is_signal:
+            warnings.warn(stopped, RuntimeWarning, stacklevel=2)
     history = loop.history_of(job, end, stopped)
     if privacy is not None and (before := int(state.step)):
         history = dataclasses.replace(history, note=not_carried_on(before))
         warnings.warn(history.note, RuntimeWarning, stacklevel=2)
-    if early_stopping is not None and int(end.epoch) and not int(end.best_epoch):
+    if non_finite == "skip" and (skipped := int(history[SKIPPED].sum())):
+        updates = int(end.epoch) * -(-len(job.data.x) // batch_size)
+        warnings.warn(skipped_of(skipped, updates), RuntimeWarning, stacklevel=2)
+    if early_stopping is not None and int(end.epoch) > early_stopping.start_from_epoch and not int(end.best_epoch):
         warnings.warn(never_a_number(early_stopping), RuntimeWarning, stacklevel=2)
     if exploded := _exploded(history["cost"]):
         warnings.warn(exploded, RuntimeWarning, stacklevel=2)
     return last, history
 
 
-_run = jax.jit(loop.run)
+_run = Program(loop.run)
+
+
+def skipped_of(skipped: int, updates: int) -> str:
+    return (
+        f"{skipped} of {updates} updates were left out, since their cost, gradient or result was not finite "
+        '(non_finite="skip"). history["skipped"] counts them epoch by epoch.'
+    )
 
 
 def _exploded(costs: np.ndarray) -> str:

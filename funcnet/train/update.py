@@ -43,11 +43,15 @@ class Inputs(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an update was made from: the batch's cost, the mass that it has in the epoch's, its gradient."""
+    """What an update was made from: the batch's cost, the mass that it has in the epoch's, its gradient.
+
+    `skipped` says whether it was left out because something was not finite; None where that stops the training.
+    """
 
     value: jax.Array
     mass: jax.Array
     grads: Tree
+    skipped: jax.Array | None = None
 
 
 def update(options: Options, draw_key: jax.Array, carry: Carry, batch: Batch) -> tuple[Carry, Outcome]:
@@ -64,9 +68,19 @@ def update(options: Options, draw_key: jax.Array, carry: Carry, batch: Batch) ->
     grads = kept(options.trainable, grads)
     extra = _extra(options, carry, inputs, value, grads)
     step = optax.with_extra_args_support(options.optimizer).update
-    updates, opt_state = step(grads, opt_state, params, **extra)
-    params = optax.apply_updates(params, kept(options.trainable, updates))
-    return (params, opt_state), Outcome(value, jnp.asarray(mass, value.dtype), grads)
+    with jax.numpy_dtype_promotion("standard"):  # as optax wants it
+        updates, opt_state = step(grads, opt_state, params, **extra)
+        params = optax.apply_updates(params, kept(options.trainable, updates))
+    then, outcome = (params, opt_state), Outcome(value, jnp.asarray(mass, value.dtype), grads)
+    return (then, outcome) if options.non_finite == "stop" else _or_skipped(carry, then, outcome)
+
+
+def _or_skipped(before: Carry, then: Carry, outcome: Outcome) -> tuple[Carry, Outcome]:
+    """The update, or, if its cost, gradient or result is not finite, what was there before it."""
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((*outcome[:3], then[0]))]).all()
+    carry = jax.tree.map(partial(jnp.where, finite), then, before)
+    value, mass = (jnp.where(finite, part, 0) for part in outcome[:2])
+    return carry, outcome._replace(value=value, mass=mass, skipped=~finite)
 
 
 def inputs_of(options: Options, draw_key: jax.Array, batch: Batch) -> Inputs:

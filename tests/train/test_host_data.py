@@ -145,7 +145,8 @@ def test_with_ctrl_c_the_state_is_that_of_the_last_epoch(mapped, monkeypatch):
         return recorded(*arguments)
 
     monkeypatch.setattr(host_data, "_recorded", interrupted)
-    found, history = fit(mapped)
+    with pytest.warns(RuntimeWarning, match="cut short after epoch 1 of"):
+        found, history = fit(mapped)
     assert int(history.epochs) == 1
     assert int(found.step) == 7
     assert "Interrupted" in history.stopped

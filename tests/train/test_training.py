@@ -190,7 +190,8 @@ def test_ctrl_c_returns_the_state_so_far(monkeypatch):
 
     assert threading.current_thread() is threading.main_thread()
     monkeypatch.setattr(sys, "stderr", Screen(soon))
-    found, history = fit(epochs=1_000_000, progress=True)
+    with pytest.warns(RuntimeWarning, match="Interrupted: the training was cut short after epoch .* of 1000000"):
+        found, history = fit(epochs=1_000_000, progress=True)
     assert 0 < int(history.epochs) < 1_000_000
     assert int(found.step) == 4 * int(history.epochs)
     assert "Interrupted" in history.stopped
@@ -204,7 +205,8 @@ def test_ctrl_c_is_heard_where_its_exception_is_lost(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(sys, "stderr", Screen(unheard))
-    found, history = fit(epochs=100, progress=True)
+    with pytest.warns(RuntimeWarning, match="cut short after epoch 1 of 100"):
+        found, history = fit(epochs=100, progress=True)
     assert int(found.step) == 4 * int(history.epochs) == 4
     assert "Interrupted" in history.stopped
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
