@@ -269,6 +269,8 @@ def _checked_weights(weights: Any, cost_shape: tuple[int, ...]) -> jax.Array:
     if weights.shape not in (cost_shape[:1], cost_shape):
         shapes = " or ".join(map(str, dict.fromkeys((cost_shape[:1], cost_shape))))
         raise ValueError(f"weights: expected shape {shapes}, one per example or position, got {weights.shape}.")
+    if weights.dtype == bool:  # which count
+        return weights
     if not jnp.issubdtype(weights.dtype, jnp.floating):
         weights = weights.astype(jnp.zeros(()).dtype)
     refuse_non_finite("weights", weights)

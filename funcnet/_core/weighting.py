@@ -44,7 +44,7 @@ def for_reduction(weights: jax.Array | None, reduction: Reduction) -> jax.Array 
     Those whose largest is near 1 stay as they are. XLA takes numbers below the smallest normal one for 0; their
     digits are read from their bits.
     """
-    if weights is None or reduction == "sum" or not weights.size:
+    if weights is None or reduction == "sum" or not weights.size or weights.dtype == bool:
         return weights
     weights = weights.astype(accumulation_type(weights.dtype))
     info = jnp.finfo(weights.dtype)
@@ -58,6 +58,8 @@ def for_reduction(weights: jax.Array | None, reduction: Reduction) -> jax.Array 
 
 def counted(weights: jax.Array) -> jax.Array:
     """Which weights are above 0 (or NaN), the smallest that there are included."""
+    if weights.dtype == bool:
+        return weights
     bits = _bits(weights)
     return (bits > 0) & (bits <= np.asarray(np.nan, weights.dtype).view(bits.dtype))
 

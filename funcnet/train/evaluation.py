@@ -10,7 +10,6 @@ import numpy as np
 
 from funcnet._core import arguments, walkers
 from funcnet._core.context import Context
-from funcnet._core.numerics import accumulation_type
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params
 from funcnet._core.weighting import reduced
 from funcnet.propagation import predict
@@ -98,7 +97,7 @@ def counting(weights: jax.Array | None, m: Any, x: jax.Array) -> jax.Array | Non
         return weights
     counted = jnp.arange(len(x), dtype=jnp.int32) < m
     if weights is None:
-        return counted.astype(accumulation_type(x.dtype))
+        return counted
     return jnp.where(counted.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
 
 

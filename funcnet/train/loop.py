@@ -85,13 +85,18 @@ def recorded(
     watched = (state.params, () if any_cost else results["cost"])
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(watched)]).all()
     place, stopping = before.epoch - first, job.options.early_stopping
-    columns = {name: column.at[place].set(row[name].astype(column.dtype)) for name, column in before.columns.items()}
-    telemetry = {name: _put(values, place, results[name]) for name, values in before.telemetry.items()}
-    then = before._replace(state=state, epoch=before.epoch + 1, columns=columns, telemetry=telemetry)
+    then = before._replace(state=state, epoch=before.epoch + 1, columns={}, telemetry={})
     if stopping is not None and job.limits is not None:
         then = _watched(job, stopping, job.limits, then, row[stopping.monitor])
-    failed = before._replace(status=jnp.full_like(before.status, NOT_FINITE))
-    return jax.tree.map(partial(jnp.where, finite), then, failed)
+    failed = before._replace(status=jnp.full_like(before.status, NOT_FINITE), columns={}, telemetry={})
+    after = jax.tree.map(partial(jnp.where, finite), then, failed)
+
+    def put(values: jax.Array, new: jax.Array) -> jax.Array:  # a choice between whole tables would cost their length
+        kept = jnp.where(finite, new.astype(values.dtype).ravel(), jnp.nan)
+        return jax.lax.dynamic_update_slice(values, kept, (place * len(kept),))
+
+    columns = {name: put(column, row[name]) for name, column in before.columns.items()}
+    return after._replace(columns=columns, telemetry={n: put(seen, results[n]) for n, seen in before.telemetry.items()})
 
 
 def taken_up(job: Job, saved: Progress, retry: bool) -> Progress:
@@ -109,11 +114,6 @@ def ended(progress: Progress, epochs: int | None) -> bool:
     """Whether no training of these goes on."""
     last = np.iinfo(np.int32).max if epochs is None else epochs
     return not ((np.asarray(progress.epoch) < last) & (np.asarray(progress.status) == RUNNING)).any()
-
-
-def _put(values: jax.Array, place: jax.Array, new: jax.Array) -> jax.Array:
-    """An epoch's telemetry at its place."""
-    return jax.lax.dynamic_update_slice(values, new.astype(values.dtype), (place * len(new),))
 
 
 def looks(job: Job) -> int:

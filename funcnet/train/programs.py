@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 KEPT = 16
 Result = TypeVar("Result")
@@ -26,17 +25,17 @@ class Program(Generic[Result]):
         self.lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Result:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        leaves, structure = jax.tree.flatten(arguments)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self.function(*arguments)  # part of the caller's program
-        return self._of(arguments)(*arguments)
+        return self._of(leaves, structure)(*arguments)
 
     def eval_shape(self, *arguments: Any) -> Any:
         """The shapes of the results, of arguments or their shapes; traced once for both."""
-        return self._of(arguments).eval_shape(*arguments)
+        return self._of(*jax.tree.flatten(arguments)).eval_shape(*arguments)
 
-    def _of(self, arguments: tuple[Any, ...]) -> Any:
-        leaves, structure = jax.tree.flatten(arguments)
-        kind = structure, tuple((jnp.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+    def _of(self, leaves: list[Any], structure: Any) -> Any:
+        kind = structure, tuple([(getattr(a, "shape", ()), getattr(a, "dtype", None) or type(a)) for a in leaves])
         with self.lock:
             program = self.kinds.pop(kind, None) or jax.jit(lambda *arguments: self.function(*arguments))
             self.kinds[kind] = program  # the latest stands last

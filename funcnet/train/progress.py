@@ -18,7 +18,7 @@ from funcnet.train.options import Job
 
 CHUNK_SECONDS = 1.0
 UPDATES = 20  # of the line, in all
-ROOM, LOOKS = 512, 2**16  # epochs, and records of telemetry, that a program's table has room for
+ROOM, LOOKS = 2048, 2**16  # epochs, and records of telemetry, that a program's table has room for
 
 
 class Chunk(NamedTuple):
@@ -84,7 +84,7 @@ def in_chunks(
                 if any(wishes):
                     reasons.append("Stopped by on_epoch")
                 took = max(time.perf_counter() - began, 1e-6)
-                most = room if epochs is None else min(room, -(-epochs // UPDATES))
+                most = min(room, -(-epochs // UPDATES)) if watchers and epochs else room
                 chunk = max(1, min(int(chunk * CHUNK_SECONDS / took), 10 * chunk, most))
         except KeyboardInterrupt:
             reasons.append("Interrupted")

@@ -173,5 +173,5 @@ def _weights(batch: Batch) -> jax.Array | None:
     if counted is None:
         return weights
     if weights is None:
-        return counted.astype(accumulation_type(batch.data.x.dtype))
+        return counted
     return weights * counted.astype(weights.dtype).reshape(-1, *[1] * (weights.ndim - 1))
