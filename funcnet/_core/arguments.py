@@ -229,6 +229,20 @@ def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any, params_dtype: A
     return jax.eval_shape(lambda p, x: walkers.layer_forward(net, p, x)[0], params, jax.ShapeDtypeStruct(shape, dtype))
 
 
+def input_type(net: AnyLayer, params: Params, x: Any) -> Any:
+    """The type in which x is propagated if it stays on the host: the parameters', if its own is narrower or refused."""
+    own, kinds = jax.dtypes.canonicalize_dtype(x.dtype), [leaf.dtype for leaf in jax.tree.leaves(params)]
+    if not kinds:
+        return own
+    if jnp.issubdtype(own, jnp.floating):
+        return kinds[0] if own.itemsize < kinds[0].itemsize else own
+    try:
+        _output_struct(net, (1, *x.shape[1:]), own, kinds[0])
+    except TypeError:
+        return kinds[0]
+    return own
+
+
 def one_key(name: str, key: Any) -> jax.Array:
     """A single key of either kind, as JAX's typed one."""
     if not is_key(key) or typed(key).ndim:

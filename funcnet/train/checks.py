@@ -1,5 +1,6 @@
 """What a training refuses before anything is compiled: options, states and data that do not fit together."""
 
+import re
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from funcnet.train.privacy_account import Privacy, accounting
 from funcnet.train.state import TrainState, check_optimizer
 from funcnet.train.stopping import EarlyStopping
 from funcnet.train.update import needs_backprop
+
+PIECE_BYTES = 2**25  # of data on the host that are looked at together
 
 
 def check_epoch(options: Options, state: TrainState, m: int) -> None:
@@ -63,10 +66,9 @@ def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = Fals
     elif options.early_stopping is None and not ends:
         raise ValueError("epochs: None needs something that ends the training: early_stopping, or on_epoch.")
     if on_host(job.data):
-        if len(y) != len(x) or (weights is not None and len(weights) != len(x)):
-            raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
-        x, y, weights = (None if part is None else np.asarray(part[: options.batch_size]) for part in job.data)
-    arguments.checked_batch(options.net, options.loss, state.params, x, y, weights)
+        _check_host_data(options, state.params, job.data)
+    else:
+        arguments.checked_batch(options.net, options.loss, state.params, x, y, weights)
     refuse_mixing(options, state.params, job.data)
     if job.validation is not None:
         arguments.checked_validation(options.net, options.loss, state.params, *job.validation)
@@ -74,6 +76,22 @@ def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = Fals
     if options.non_finite not in ("stop", "skip"):
         raise ValueError(f"non_finite: expected 'stop' or 'skip', got {options.non_finite!r}.")
     _check_stopping(options.early_stopping, _columns(job, state))
+
+
+def _check_host_data(options: Options, params: Params, data: Data) -> None:
+    """What `cost` refuses, piece by piece."""
+    net, (x, y, weights) = options.net, data
+    if len(y) != len(x) or (weights is not None and len(weights) != len(x)):
+        raise ValueError(f"data: x has {len(x)} examples, y {len(y)}; these and weights must be equally many.")
+    dtype, rows = arguments.input_type(net, params, x), max(1, PIECE_BYTES // max(x[:1].nbytes + y[:1].nbytes, 1))
+    for start in range(0, len(x), rows):
+        part = slice(start, start + rows)
+        piece = np.asarray(x[part]).astype(dtype, copy=False), np.asarray(y[part])
+        try:
+            arguments.checked_batch(net, options.loss, params, *piece, None if weights is None else weights[part])
+        except ValueError as error:  # it counts rows from the beginning of the piece
+            message = re.sub(r"\b(x|y|weights)\[(\d+)", lambda m: f"{m[1]}[{int(m[2]) + start}", str(error))  # noqa: B023
+            raise ValueError(message) from None
 
 
 def _check_stopping(stopping: Any, columns: tuple[str, ...]) -> None:
@@ -93,7 +111,7 @@ def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
         output = predict(job.options.net, params, data.x) if job.options.metrics else None
         return measured(job._replace(data=data), params, output)
 
-    columns = jax.eval_shape(row, state.params, shapes_of(job.data))
+    columns = jax.eval_shape(row, state.params, shapes_of(job, state.params))
     for name, value in columns.items():
         if value.shape != ():
             raise ValueError(f"metrics: {name} gave shape {value.shape}, expected one number for the whole data set.")

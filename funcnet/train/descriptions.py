@@ -67,7 +67,7 @@ def programs_of(job: Job, state: TrainState) -> dict[str, str]:
     if state.step.ndim:  # lanes: what is computed is the same in each
         state = jax.tree.map(itemgetter(0), state)
         job = job.with_penalty(jax.tree.map(itemgetter(0), job.options.penalty))
-    options, data = job.options, shapes_of(job.data)
+    options, data = job.options, shapes_of(job, state.params)
     output = jax.eval_shape(predict, options.cast_net, state.params, data.x)
     return {
         "what the loss computes": program_fingerprint(partial(_loss, options), output, data.y),

@@ -104,7 +104,7 @@ def counting(weights: jax.Array | None, m: Any, x: jax.Array) -> jax.Array | Non
 def rows_at_once(net: AnyLayer, params: Params, x: Any) -> int:
     """How many examples are propagated at once: a power of two, from shapes alone."""
     if any(getattr(layer, "mixes_examples", False) for _, layer in walkers.leaves(net)):
-        return max(len(x), 1)
+        return max(x.shape[0], 1)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
     kept = jax.eval_shape(lambda params, x: walkers.layer_forward(net, params, x, Context(None)), shapes, one)
@@ -143,10 +143,11 @@ def _from_host(
 ) -> dict[str, jax.Array]:
     """`evaluated` of data that stay on the host."""
     x, y, weights = data
-    rows, parts = rows_at_once(net, params, x), []
+    dtype, parts = arguments.input_type(net, params, x), []
+    rows = rows_at_once(net, params, jax.ShapeDtypeStruct(x.shape, dtype))
     for start in range(0, len(x), rows):
         part = slice(start, start + rows)
-        piece = jnp.asarray(np.asarray(x[part])), jnp.asarray(y[part])
+        piece = jnp.asarray(np.asarray(x[part])).astype(dtype), jnp.asarray(y[part])
         arguments.checked_batch(net, loss, params, *piece, None if weights is None else weights[part])
         parts.append(_piece(net, loss, metrics, params, *piece))
     costs, output = jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)

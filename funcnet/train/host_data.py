@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet._core import arguments
+from funcnet._core.protocols import AnyLayer, Params
 from funcnet.propagation import predict
 from funcnet.train.epoch import Records, after, in_range, scan, step_of
 from funcnet.train.filling import filled
@@ -81,17 +83,29 @@ def _order(rows: Rows, options: Options, key: jax.Array, m: jax.Array | None = N
     return order_of(key, rows.number, options, m)
 
 
-_after, _recorded, _predict = Program(after), Program(recorded), Program(predict)
+def _predicted(net: AnyLayer, params: Params, x: jax.Array) -> jax.Array:
+    return predict(net, params, x.astype(arguments.input_type(net, params, x)))
+
+
+_after, _recorded, _predict = Program(after), Program(recorded), Program(_predicted)
 
 
 @Program
 def _scan(options: Options, draw_key: jax.Array, carry: Carry, piece: Batch) -> tuple[Carry, Records]:
-    return scan(options, draw_key, None, carry, piece)
+    return scan(options, draw_key, None, carry, _typed(options, carry[0], piece))
 
 
 @Program
 def _watched_scan(options: Options, draw_key: jax.Array, watch: Watch, piece: Batch) -> Replayed:
+    piece = _typed(options, watch.carry[0], piece)
     return watched_scan(options, step_of(options, draw_key, None), watch, piece)
+
+
+def _typed(options: Options, params: Params, piece: Batch) -> Batch:
+    """The batches in the type in which they are propagated: narrow types are moved as they are."""
+    x = piece.data.x
+    dtype = arguments.input_type(options.net, params, x[0])
+    return piece._replace(data=piece.data._replace(x=x.astype(dtype)))
 
 
 def _pieces(data: Data, order: Order, every: int) -> Iterator[Batch]:

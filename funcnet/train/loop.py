@@ -124,7 +124,7 @@ def looks(job: Job) -> int:
 
 def looked_at(job: Job, state: TrainState) -> tuple[str, ...]:
     """The names of what telemetry looks at."""
-    _, results = compiled_epoch.eval_shape(job.options, state, shapes_of(job.data))  # it keeps what it traced
+    _, results = compiled_epoch.eval_shape(job.options, state, shapes_of(job, state.params))  # it keeps what it traced
     return tuple(name for name, shape in results.items() if name not in ("cost", SKIPPED) and shape is not None)
 
 

@@ -5,7 +5,7 @@ import jax
 from funcnet._core import arguments
 from funcnet._core.protocols import Params
 from funcnet.train.evaluation import counting, evaluated
-from funcnet.train.options import Data, Job
+from funcnet.train.options import Data, Job, on_host
 
 SKIPPED = "skipped"
 
@@ -44,7 +44,10 @@ def larger_is_better(job: Job) -> tuple[str, ...]:
     return tuple(name for name in names(job) if name.removeprefix("validation_") in larger)
 
 
-def shapes_of(data: Data) -> Data:
+def shapes_of(job: Job, params: Params) -> Data:
     """The data's shapes, and the types that they have on the device."""
-    kind = jax.dtypes.canonicalize_dtype
-    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, kind(part.dtype)), data)
+    kind, x = jax.dtypes.canonicalize_dtype, job.data.x
+    shapes = jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, kind(part.dtype)), job.data)
+    if not on_host(job.data):
+        return shapes
+    return shapes._replace(x=jax.ShapeDtypeStruct(x.shape, arguments.input_type(job.options.net, params, x)))

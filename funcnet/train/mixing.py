@@ -12,7 +12,7 @@ from funcnet._core.context import Context
 from funcnet._core.protocols import AnyLayer, Loss, Params, Tree
 from funcnet.per_example.gradients import example_gradients
 from funcnet.propagation import backprop
-from funcnet.train.options import Data, Options
+from funcnet.train.options import Data, Options, on_host
 
 EXAMPLES = 4
 DIFFERENCE = 1e-4  # between an example's gradients alone and among others, over the largest of their entries
@@ -41,6 +41,7 @@ def refuse_mixing(options: Options, params: Params, data: Data) -> None:
         return
     rows = np.unique(np.linspace(0, len(data.x) - 1, EXAMPLES).astype(int))
     x, y = (jnp.asarray(np.asarray(part[rows])) for part in (data.x, data.y))
+    x = x.astype(arguments.input_type(options.net, params, data.x)) if on_host(data) else x
     keys = jax.random.split(jax.random.key(0), len(rows)) if arguments.draws(options.net) else None
     together, alone = _both(options.net, options.loss, params, x, y, keys)
     if not all(map(_agree, jax.tree.leaves(together), jax.tree.leaves(alone))):

@@ -8,7 +8,7 @@ import pytest
 from table import params_of, random, same_bits
 
 import funcnet as fn
-from funcnet.train import host_data
+from funcnet.train import checks, host_data
 
 NET = fn.Chain(fn.Dense(3, 4), fn.Tanh(), fn.Dropout(0.3), fn.Dense(4, 2))
 LOSS, ADAM = fn.SquaredError(), optax.adam(1e-2)
@@ -35,10 +35,10 @@ def mapped(tmp_path_factory):
     return np.memmap(path, X.dtype, "r", shape=X.shape)
 
 
-def fit(x, y=Y, optimizer=ADAM, net=NET, params=None, **options):
+def fit(x, y=Y, optimizer=ADAM, net=NET, params=None, loss=LOSS, **options):
     state = fn.train_state(optimizer, params or params_of(net), jax.random.key(0))
     options = {"epochs": 3, "batch_size": 8, "validation": HELD, "metrics": [fn.MeanAbsoluteError()]} | options
-    return fn.fit(net, LOSS, optimizer, state, (x, y), **options)
+    return fn.fit(net, loss, optimizer, state, (x, y), **options)
 
 
 def assert_same_bits(found, expected):
@@ -91,6 +91,7 @@ def test_the_data_are_never_whole_on_the_device(monkeypatch):
     x, net = np.random.default_rng(0).normal(size=(400, 6)), fn.mlp((6, 2, 6))
     step, moved = 8 * 12 * 8, []
     monkeypatch.setattr(host_data, "PIECE_BYTES", 3 * step)
+    monkeypatch.setattr(checks, "PIECE_BYTES", step // 2)
 
     def counted(move):
         def counting(values, *rest, **options):
@@ -117,13 +118,39 @@ def test_a_step_that_is_not_finite_is_named_alike(mapped, monkeypatch):
     assert_same_bits(*results)
 
 
-def test_what_is_not_finite_or_no_class_in_the_data_is_named_when_its_step_comes(mapped):
-    x = np.array(X)
-    x[30, 1] = np.nan
-    with pytest.warns(RuntimeWarning, match=r"epoch 1: at step \d of 7 the cost is not finite"):
+@pytest.mark.fast
+@pytest.mark.parametrize("piece", [1, 200, 2**25])
+def test_rows_are_checked_as_in_memory_and_named_by_their_number(monkeypatch, piece):
+    monkeypatch.setattr(checks, "PIECE_BYTES", piece)
+    x, labels, weights = np.array(X), np.arange(50) % 2, np.ones(50)
+    x[35, 1], labels[35] = np.nan, 7
+    with pytest.raises(ValueError, match=r"^x\[35, 1\] is nan"):
         fit(x.view(np.memmap))
-    with pytest.raises(ValueError, match="is nan"):  # in the first rows it is refused at once
-        fit(x[28:].view(np.memmap), Y[28:])
+    with pytest.raises(ValueError, match=r"classes must be 0 … 1, but y\[35\] is 7"):
+        fit(np.array(X).view(np.memmap), labels, loss=fn.CrossEntropy(), **BARE)
+    weights[35] = np.nan
+    with pytest.raises(ValueError, match=r"^weights\[35\] is nan"):
+        fit(np.array(X).view(np.memmap), weights=weights)
+    weights[35] = 0  # what does not count may be anything
+    fit(x.view(np.memmap), weights=weights, **BARE)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, bool])
+def test_narrow_types_are_moved_as_they_are_and_propagated_in_the_parameters_type(monkeypatch, dtype):
+    x, moved = np.array(10 * abs(X)).astype(dtype), []
+    put = jax.device_put
+
+    def counting(values, *rest, **options):
+        moved.extend(leaf.dtype for leaf in jax.tree.leaves(values) if getattr(leaf, "shape", ())[-1:] == x.shape[1:])
+        return put(values, *rest, **options)
+
+    monkeypatch.setattr(jax, "device_put", counting)
+    found = fit(x.view(np.memmap))
+    assert dtype in moved
+    assert_same_bits(found, fit(x.astype(float)))
+    values = fn.evaluate(NET, LOSS, found[0].params, (x.view(np.memmap), Y))
+    assert values == pytest.approx(fn.evaluate(NET, LOSS, found[0].params, (x.astype(float), Y)), rel=1e-12)
 
 
 def test_float64_on_the_host_is_float32_on_the_device_where_jax_has_no_other():
@@ -158,7 +185,7 @@ def test_with_ctrl_c_the_state_is_that_of_the_last_epoch(mapped, monkeypatch):
         ({"y": Y[:20]}, ValueError, ["x has 50 examples, y 20", "equally many"]),
         ({"weights": WEIGHTS[:20]}, ValueError, ["x has 50 examples", "weights"]),
         ({"batch_size": 51}, ValueError, ["1 to 50"]),
-        ({"y": Y[:, :1]}, ValueError, ["(8, 1)"]),
+        ({"y": Y[:, :1]}, ValueError, ["(50, 1)"]),
         ({"weights": -WEIGHTS}, ValueError, ["weights", "0 or more"]),
     ],
 )
