@@ -1,5 +1,6 @@
 """What a training refuses before anything is compiled: options, states and data that do not fit together."""
 
+import mmap
 import re
 from typing import Any
 
@@ -92,6 +93,8 @@ def _check_host_data(options: Options, params: Params, data: Data) -> None:
         except ValueError as error:  # it counts rows from the beginning of the piece
             message = re.sub(r"\b(x|y|weights)\[(\d+)", lambda m: f"{m[1]}[{int(m[2]) + start}", str(error))  # noqa: B023
             raise ValueError(message) from None
+    if isinstance(file := getattr(x, "_mmap", None), mmap.mmap) and getattr(x, "mode", "c") != "c":
+        file.madvise(mmap.MADV_DONTNEED)  # what was read need not stay in this process
 
 
 def _check_stopping(stopping: Any, columns: tuple[str, ...]) -> None:

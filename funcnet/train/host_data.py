@@ -16,13 +16,14 @@ from funcnet.train.epoch import Records, after, in_range, scan, step_of
 from funcnet.train.filling import filled
 from funcnet.train.loop import RUNNING, Progress, recorded
 from funcnet.train.options import Data, Job, Options
-from funcnet.train.order import Order, order_of
+from funcnet.train.order import Order, in_batches, keys_of, mixed, order_of, round_keys
 from funcnet.train.programs import Program
 from funcnet.train.replays import Replayed, Watch, nothing_watched, watched_scan
 from funcnet.train.state import TrainState
 from funcnet.train.update import Batch, Carry
 
 PIECE_BYTES = 32 * 2**20
+LARGE = 2**20  # rows whose order takes noticeable memory
 
 
 def run_from_host(job: Job, progress: Progress, until: int) -> Progress:
@@ -64,10 +65,19 @@ def _in_range(options: Options, data: Data) -> Data:
 
 def _order_of(data: Data, options: Options, state: TrainState) -> Order:
     """The order that data of this size has on the device, by one program for all that have as many batches."""
-    m = len(data.x)
-    if options.privacy is not None or m % options.batch_size == 0:
+    m, size = len(data.x), options.batch_size
+    room = -(-m // size) * size
+    inside = np.int32(m) if room > m else None
+    if options.privacy is not None:
         return _order(Rows(m), options, state.key)
-    return _order(Rows(-(-m // options.batch_size) * options.batch_size), options, state.key, np.int32(m))
+    if room < LARGE:
+        return _order(Rows(room), options, state.key, inside)
+    next_key, order_key, draw_key = _keys_of(state.key)
+    order: Any = np.arange(room, dtype=np.uint32)
+    keys = _round_keys(Rows(room), order_key)
+    for i in range(0, len(keys), 2):  # one program would draw the bits of all rounds at once; two run side by side
+        order = _mixed(order, keys[i : i + 2], inside)
+    return Order(*_in_batches(options, order, inside), draw_key, next_key)
 
 
 @jax.tree_util.register_static
@@ -76,6 +86,26 @@ class Rows:
     """A number of rows that a program is made for."""
 
     number: int
+
+
+@Program
+def _round_keys(rows: Rows, key: jax.Array) -> jax.Array:
+    return round_keys(key, rows.number)
+
+
+@Program
+def _in_batches(options: Options, order: jax.Array, m: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    return in_batches(order, options, m)
+
+
+@Program
+def _mixed(order: jax.Array, round_keys: jax.Array, m: jax.Array | None) -> jax.Array:
+    for key in round_keys:
+        order = mixed(order, key, m)
+    return order
+
+
+_keys_of = Program(keys_of)
 
 
 @Program

@@ -1,5 +1,6 @@
 """Which examples are in which batch of an epoch."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -46,13 +47,19 @@ def _shuffled(
     key: jax.Array, rows: int, options: Options, m: int | jax.Array | None
 ) -> tuple[jax.Array, jax.Array | None]:
     """Every example once; the last batch is filled up with the first row."""
-    steps = -(-rows // options.batch_size)
-    room = steps * options.batch_size
-    if m is None and rows == room:
-        return permutation(key, rows).reshape(steps, -1), None
-    m = jnp.asarray(rows if m is None else m, jnp.int32)
-    counted = jnp.arange(room, dtype=jnp.int32) < m
-    return jnp.where(counted, permutation(key, m, room), 0).reshape(steps, -1), counted.reshape(steps, -1)
+    room = -(-rows // options.batch_size) * options.batch_size
+    if m is None and rows < room:
+        m = rows
+    return in_batches(permutation(key, rows if m is None else m, room), options, m)
+
+
+def in_batches(order: jax.Array, options: Options, m: int | jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """An order as batches; what stands behind the first m (None: nothing) fills up."""
+    order = order.astype(jnp.int32)
+    if m is None:
+        return order.reshape(-1, options.batch_size), None
+    counted = jnp.arange(len(order), dtype=jnp.int32) < jnp.asarray(m, jnp.int32)
+    return jnp.where(counted, order, 0).reshape(-1, options.batch_size), counted.reshape(-1, options.batch_size)
 
 
 def _poisson(key: jax.Array, m: int, options: Options) -> tuple[jax.Array, jax.Array]:
@@ -72,18 +79,32 @@ def permutation(key: jax.Array, m: int | jax.Array, room: int | None = None) -> 
     """The numbers 0 … m-1 in random order, several times faster on CPUs than `jax.random.permutation`.
 
     With room for more (m may be traced) there are so many numbers, of which the first m are the order. Random bits and
-    a row's place share one 32-bit number, so that each round sorts numbers alone and
-    not pairs. Rounds go on until there are 2 log₂ m random bits for each row, so that hardly two rows tie.
+    a row's place share one 32-bit number, so that each round sorts numbers alone and not pairs. Rounds go on until
+    there are 2 log₂ m random bits for each row, so that hardly two rows tie.
     """
     size = int(m) if room is None else room
-    bits = max(1, (size - 1).bit_length())
+    inside = None if isinstance(m, int) and m == size else m
     places = jnp.arange(size, dtype=jnp.uint32)
-    order = places
-    for round_key in jax.random.split(key, -(-2 * bits // (32 - bits))):
-        drawn = jax.random.bits(round_key, (size,), jnp.uint32) << jnp.uint32(bits) | places
-        if room is not None:
-            drawn = jnp.where(
-                places < jnp.asarray(m, jnp.uint32), drawn, np.uint32(2**32 - 1)
-            )  # what is none of them goes to the end
-        order = order[jax.lax.sort(drawn) & jnp.uint32(2**bits - 1)]
-    return order.astype(jnp.int32)
+    mix = functools.partial(mixed, m=inside)
+    return functools.reduce(mix, round_keys(key, size), places).astype(jnp.int32)
+
+
+def round_keys(key: jax.Array, size: int) -> jax.Array:
+    """A key for each round of `permutation`."""
+    bits = _bits(size)
+    return jax.random.split(key, -(-2 * bits // (32 - bits)))
+
+
+def mixed(order: jax.Array, round_key: jax.Array, m: int | jax.Array | None) -> jax.Array:
+    """One round: the first m numbers (None: all) in another order."""
+    bits, places = _bits(len(order)), jnp.arange(len(order), dtype=jnp.uint32)
+    drawn = jax.random.bits(round_key, order.shape, jnp.uint32) << jnp.uint32(bits) | places
+    if m is not None:
+        others = places >= jnp.asarray(m, jnp.uint32)
+        drawn = jnp.where(others, np.uint32(2**32 - 1), drawn)  # they go behind
+    return order[jax.lax.sort(drawn) & jnp.uint32(2**bits - 1)]
+
+
+def _bits(size: int) -> int:
+    """Of a place."""
+    return max(1, (size - 1).bit_length())
