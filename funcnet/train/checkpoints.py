@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from funcnet._core import arguments
 from funcnet._core.files import checksum
+from funcnet._core.logs import quietly, warn
 from funcnet.train.descriptions import description_of, programs_of, versions
 from funcnet.train.loop import Progress, ended, looks, taken_up
 from funcnet.train.measurements import larger_is_better, names
@@ -138,11 +138,7 @@ class Saver:
                 "move that folder away or name another directory."
             )
         if damaged:
-            warnings.warn(
-                f"checkpoint: {'; '.join(damaged)} cannot be read; going on from epoch {reached(newest or start)}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            warn(f"checkpoint: {'; '.join(damaged)} cannot be read; going on from epoch {reached(newest or start)}.")
         return start if newest is None else newest
 
     def see(self, chunk: Chunk) -> None:
@@ -182,11 +178,9 @@ class Saver:
         except Exception as error:  # a full disk raises errors of several kinds
             self._clear_unfinished()
             self.failed = epoch
-            warnings.warn(
+            warn(
                 f"checkpoint: epoch {epoch} could not be saved in {self.folder} ({_first_line(error)}). The training "
-                f"goes on; the latest saved is epoch {max(self.values, default=0)}.",
-                RuntimeWarning,
-                stacklevel=4,
+                f"goes on; the latest saved is epoch {max(self.values, default=0)}."
             )
             return
         self.values[epoch] = value
@@ -234,7 +228,7 @@ class Saver:
             )
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"checkpoint: {self.folder} {what}", RuntimeWarning, stacklevel=6)
+        warn(f"checkpoint: {self.folder} {what}")
 
     def _clear_unfinished(self) -> None:
         """Remove the files of a save that was killed or failed."""
@@ -255,7 +249,8 @@ class Disk:
 
     def write(self, path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
         args = self.args
-        self.files.save(path, args.Composite(state=args.PyTreeSave(arrays), about=args.JsonSave(about)))
+        with quietly():  # a failure is told of by one warning
+            self.files.save(path, args.Composite(state=args.PyTreeSave(arrays), about=args.JsonSave(about)))
 
     def read(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays under their names, and what is said about them; damage makes errors of any kind."""

@@ -49,7 +49,7 @@ class Accuracy:
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
         wide = accumulation_type(output.dtype)
         if y.shape != output.shape:
-            return _mean((output.argmax(-1) == _classes(self, output, y)).astype(wide), weights)
+            return _mean((output.argmax(-1).astype(jnp.int32) == _classes(self, output, y)).astype(wide), weights)
         answers = ((output > 0) == (y.astype(wide) > 0.5)).mean(-1, dtype=wide)
         classes = (output.argmax(-1) == y.argmax(-1)).astype(wide)
         return _mean(jnp.where(_are_answers(output, y, weights), answers, classes), weights)
@@ -159,7 +159,7 @@ def _are_answers(output: jax.Array, y: jax.Array, weights: jax.Array | None) -> 
 def _classes(metric: Metric, output: jax.Array, y: jax.Array) -> jax.Array:
     """The class of every example (and position), counted wide enough for all that there are."""
     if y.shape == output.shape:
-        return y.argmax(-1)
+        return y.argmax(-1).astype(jnp.int32)
     if y.shape != output.shape[:-1] or output.shape[-1] == 1 or not jnp.issubdtype(y.dtype, jnp.integer):
         remedy = f" For a single output use y[..., None], shaped {output.shape}." if output.shape[-1] == 1 else ""
         raise ValueError(

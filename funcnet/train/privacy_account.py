@@ -1,16 +1,14 @@
 """Private training (DP-SGD): Poisson batches of a fixed shape, and the account of the privacy loss."""
 
-import contextlib
 import dataclasses
-import logging
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from funcnet._core import arguments
+from funcnet._core.logs import quietly
 from funcnet._core.specs import spec
 
 OVERFLOW = 1e-12  # the probability that a step draws more examples than its batch has room for
@@ -118,7 +116,7 @@ def noise_multiplier(epsilon: float, *, delta: float, examples: int, batch_size:
     def event(sigma: float) -> Any:
         return dp.SelfComposedDpEvent(_step(sigma, examples, batch_size), epochs * -(-examples // batch_size))
 
-    with _quietly():
+    with quietly():
         sigma = dp.calibrate_dp_mechanism(rdp.RdpAccountant, event, epsilon, (1 - OVERFLOW_SHARE) * delta)
     return float(sigma)
 
@@ -127,7 +125,7 @@ def noise_multiplier(epsilon: float, *, delta: float, examples: int, batch_size:
 def _epsilons(privacy: Privacy, examples: int, batch_size: int, epochs: int) -> tuple[float, ...]:
     _, rdp = accounting()
     account, step, epsilons = rdp.RdpAccountant(), _step(privacy.noise_multiplier, examples, batch_size), []
-    with _quietly():
+    with quietly():
         for _ in range(epochs):
             account.compose(step, -(-examples // batch_size))
             epsilons.append(float(account.get_epsilon((1 - OVERFLOW_SHARE) * privacy.delta)))
@@ -138,18 +136,6 @@ def _step(sigma: float, examples: int, batch_size: int) -> Any:
     """One step as an accountant sees it."""
     dp, _ = accounting()
     return dp.PoissonSampledDpEvent(batch_size / examples, dp.GaussianDpEvent(sigma))
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the accountant's message about every Rényi order that it leaves out, which loses nothing."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def capacity(m: int, batch_size: int, parts: int) -> int:

@@ -1,7 +1,6 @@
 """`fit_many`: many trainings side by side, in one compiled loop."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -14,6 +13,7 @@ import numpy as np
 import optax
 
 from funcnet._core import arguments
+from funcnet._core.logs import warn
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.parameters import init
@@ -156,7 +156,7 @@ def _trainings(
     """The result; the step at which a lane stopped being finite is found as `fit` finds it."""
     states, reasons = loop.finished(end), [cut] * len(lanes)
     if is_signal:
-        warnings.warn(cut, RuntimeWarning, stacklevel=3)
+        warn(cut)
     failed = np.asarray(end.status) == NOT_FINITE
     replayed = _replay_many(lean, end.state) if failed.any() else None
     for i in np.flatnonzero(np.asarray(end.status) != RUNNING):
@@ -165,11 +165,7 @@ def _trainings(
         if failed[i]:
             states = jax.tree.map(partial(_with_lane, int(i)), states, last)
     if failed.any():
-        warnings.warn(
-            f"{failed.sum()} of {len(lanes)} trainings stopped being finite; `stopped` says where.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn(f"{failed.sum()} of {len(lanes)} trainings stopped being finite; `stopped` says where.")
     history, larger = loop.history_of(job, end), larger_is_better(job)
     return Trainings(lanes, states, history, tuple(reasons), tuple(failed.tolist()), larger)
 

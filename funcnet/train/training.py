@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from funcnet._core.logs import warn
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.train import loop
@@ -142,22 +142,22 @@ def fit(
     failed = int(end.status) == NOT_FINITE
     last, stopped = why_stopped(job, end, replayed(lean.options, end.state, lean.data, lean.m) if failed else None)
     if failed:
-        warnings.warn(stopped, RuntimeWarning, stacklevel=2)
+        warn(stopped)
     elif words := cut.words(int(end.epoch), epochs):
         stopped = words
         if cut.is_signal:
-            warnings.warn(stopped, RuntimeWarning, stacklevel=2)
+            warn(stopped)
     history = loop.history_of(job, end, stopped)
     if privacy is not None and (before := int(state.step)):
         history = dataclasses.replace(history, note=not_carried_on(before))
-        warnings.warn(history.note, RuntimeWarning, stacklevel=2)
+        warn(history.note)
     if non_finite == "skip" and (skipped := int(history[SKIPPED].sum())):
         updates = int(end.epoch) * -(-len(job.data.x) // batch_size)
-        warnings.warn(skipped_of(skipped, updates), RuntimeWarning, stacklevel=2)
+        warn(skipped_of(skipped, updates))
     if early_stopping is not None and int(end.epoch) > early_stopping.start_from_epoch and not int(end.best_epoch):
-        warnings.warn(never_a_number(early_stopping), RuntimeWarning, stacklevel=2)
+        warn(never_a_number(early_stopping))
     if exploded := _exploded(history["cost"]):
-        warnings.warn(exploded, RuntimeWarning, stacklevel=2)
+        warn(exploded)
     return last, history
 
 
