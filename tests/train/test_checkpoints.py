@@ -771,3 +771,144 @@ def test_bad_input(tmp_path):
         fn.fit(NET, LOSS, ADAM, start(), (X, Y), epochs=1, batch_size=4, checkpoint="folder")
     with pytest.raises(ValueError, match="Leave checkpoint out"):
         jax.jit(lambda state: fit(tmp_path / "run", state=state))(start())
+
+
+SIGTERM = (
+    CHILD
+    + """
+import os, signal, threading
+folder, how = sys.argv[1], sys.argv[2]
+if how == "own":
+    signal.signal(signal.SIGTERM, lambda number, frame: (print("own", sorted(os.listdir(folder))[-1], flush=True)))
+if how == "ignored":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+before = signal.getsignal(signal.SIGTERM)
+
+def killer():
+    while not any(name.startswith("epoch") and "tmp" not in name for name in os.listdir(folder)):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+os.makedirs(folder, exist_ok=True)
+if how == "thread":
+    thread = threading.Thread(target=train, args=(folder, 5))
+    thread.start()
+    thread.join()
+else:
+    threading.Thread(target=killer).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state, history = train(folder, 100 if how == "ignored" else 10**6)
+    assert signal.getsignal(signal.SIGTERM) is before
+    print(history.stopped, int(history.epochs), int(state.step))
+"""
+)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("how", ["default", "own", "ignored", "thread"])
+def test_sigterm_saves_and_then_does_what_it_did(tmp_path, how):
+    life = child(tmp_path / "child.py", SIGTERM, tmp_path / "run", how)
+    said, _ = life.communicate()
+    assert life.returncode == (128 + signal.SIGTERM if how == "default" else 0), said
+    newest = max(epochs_in(tmp_path / "run"))
+    if how == "default":
+        script = {}
+        exec(CHILD, script)
+        done, record = script["train"](tmp_path / "run", newest)  # nothing of it is lost
+        assert int(record.epochs) == newest
+        assert int(done.step) == 3 * newest
+        return
+    if how == "own":
+        assert f"own epoch_{newest:08d}" in said  # called when all was saved
+        assert f"Terminated: the training was cut short after epoch {newest} of 1000000" in said
+    elif how == "ignored":
+        assert said.strip().endswith("100 300")
+
+
+@pytest.mark.fast
+def test_a_folder_belongs_to_one_training_at_a_time(tmp_path):
+    def second(epoch, row):
+        with pytest.raises(RuntimeError, match=r"run is in use by another training.*a folder of its own"):
+            fit(tmp_path / "run", epochs=1)
+
+    fit(tmp_path / "run", epochs=2, on_epoch=second)
+    fit(tmp_path / "run", epochs=3)  # it was let go
+
+
+@pytest.mark.fast
+def test_rows_are_given_to_a_function_once_however_often_it_is_taken_up(tmp_path):
+    rows = []
+    for epochs in (2, 2, 5):
+        fit(tmp_path / "run", epochs=epochs, on_epoch=lambda epoch, row: rows.append((epoch, row["cost"])))
+    assert [epoch for epoch, _ in rows] == [1, 2, 3, 4, 5]
+    assert [value for _, value in rows] == fit(None, epochs=5)[1]["cost"].tolist()
+
+
+def test_fewer_are_kept_whoever_saved_them(tmp_path):
+    fit(tmp_path / "run", keep=9)
+    assert len(epochs_in(tmp_path / "run")) > 2
+    fit(tmp_path / "run", keep=1)
+    assert len(epochs_in(tmp_path / "run")) <= 2  # the latest and the best
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("train", [fit, stopping, watched], ids=["fit", "stopping", "watched"])
+def test_what_is_saved_is_loaded_without_training(tmp_path, train):
+    state, history = train(tmp_path / "run", keep=9)
+    optimizer = ADAM
+    loaded, record = fn.load_checkpoint(tmp_path / "run", "best" if train is stopping else "last", optimizer=optimizer)
+    assert bits((loaded, history)) == bits((state, history))
+    assert record.names == history.names
+    assert int(record.epochs) == int(history.epochs)
+    assert int(record.best_epoch) == int(history.best_epoch)
+    for name in history.names:
+        assert record[name].tolist() == history[name].tolist()
+    assert set(record.telemetry) == set(history.telemetry)
+    for name in history.telemetry:
+        np.testing.assert_array_equal(record.seen(name), history.seen(name))
+    bare, _ = fn.load_checkpoint(str(tmp_path / "run"), 5)
+    assert (bare.opt_state, int(bare.step)) == (None, 15)
+    assert jax.tree.structure(bare.params) == jax.tree.structure(state.params)
+
+
+@pytest.mark.fast
+def test_the_best_that_is_kept_is_loaded(tmp_path):
+    fit(tmp_path / "run", keep=9)
+    kept = epochs_in(tmp_path / "run")
+    _, whole = fn.load_checkpoint(tmp_path / "run", "last")
+    best = min(kept, key=lambda epoch: whole["validation_cost"][epoch - 1])
+    state, record = fn.load_checkpoint(tmp_path / "run")
+    assert int(record.epochs) == best
+    assert int(state.step) == 3 * best
+
+
+def test_many_and_private_trainings_are_loaded_too(tmp_path):
+    expected, record = many(tmp_path / "many")
+    states, history = fn.load_checkpoint(tmp_path / "many", "best", optimizer=RATED)
+    assert bits((states, record)) == bits((expected, record))
+    np.testing.assert_array_equal(history.columns["cost"], record.columns["cost"])
+    _, record = fit(tmp_path / "private", epochs=2, privacy=fn.Privacy(1.0, 1.0), batch_size=5)
+    _, loaded = fn.load_checkpoint(tmp_path / "private", "last")
+    assert loaded["epsilon"].tolist() == record["epsilon"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda folder: fn.load_checkpoint(folder / "none"), FileNotFoundError, "there is no checkpoint in"),
+        (lambda folder: fn.load_checkpoint(folder, 2), ValueError, r"epoch 2 is not in .*; there are \d"),
+        (lambda folder: fn.load_checkpoint(folder, "newest"), TypeError, "which: expected 'best', 'last' or an epoch"),
+        (lambda folder: fn.load_checkpoint(folder, optimizer=optax.sgd(0.1, 0.9)), ValueError, "is not that of the"),
+        (lambda folder: fn.load_checkpoint(folder, optimizer=3), TypeError, "optimizer: expected one of optax's"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said(saved, call, kind, words):
+    with pytest.raises(kind, match=words):
+        call(saved[0])
+
+
+def test_an_earlier_checkpoint_says_that_it_cannot_be_loaded_alone():
+    folder = ROOT / "tests/references/version_0_1/checkpoint"
+    with pytest.raises(ValueError, match="saved before funcnet wrote down how parameters stand together"):
+        fn.load_checkpoint(folder)

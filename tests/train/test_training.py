@@ -20,6 +20,9 @@ from sklearn import metrics as sk
 from table import cost, disagreement, params_of, predict, random
 
 import funcnet as fn
+from funcnet.train.options import Options
+from funcnet.train.order import order_of
+from funcnet.train.progress import duration
 
 NET, LOSS, ADAM = fn.mlp((3, 8, 4)), fn.CrossEntropy(), optax.adam(3e-2)
 X = random(1, 50, 3)
@@ -493,7 +496,7 @@ class Told:
         return values[jnp.round(output[0, 0]).astype(int) - 1]
 
 
-def counted(values, larger_is_better=False, patience=10):
+def counted(values, larger_is_better=False, patience=10, start=0):
     """A training whose only weight is the number of epochs, stopped by what its metric is told to be."""
     net, optimizer = fn.Dense(1, 1, bias=False), optax.sgd(1.0)
     params = fn.from_weights(net, [[[0.0]]])
@@ -512,7 +515,7 @@ def counted(values, larger_is_better=False, patience=10):
     return fn.fit(
         net, Steady(), optimizer, fn.train_state(optimizer, params, jax.random.key(0)), data, epochs=len(values),
         batch_size=1, metrics=[Told(tuple(values), larger_is_better)],
-        early_stopping=fn.EarlyStopping("told", patience=patience),
+        early_stopping=fn.EarlyStopping("told", patience=patience, start_from_epoch=start),
     )  # fmt: skip
 
 
@@ -541,3 +544,194 @@ def test_where_there_was_no_number_the_last_epoch_is_given_back_with_a_warning(p
         state, history = counted([None] * 4, patience=patience)
     assert int(history.best_epoch) == 0
     assert float(state.params["w"][0, 0]) == int(history.epochs) == min(4, patience)
+
+
+@pytest.mark.fast
+def test_a_function_of_ones_own_is_given_every_epoch_once_and_in_order():
+    rows = []
+    options = {"validation": HELD, "metrics": METRICS, "on_epoch": lambda epoch, row: rows.append((epoch, row))}
+    found, history = fit(epochs=50, **options)
+    assert [epoch for epoch, _ in rows] == list(range(1, 51))
+    for epoch, row in rows:
+        assert list(row) == list(history.names)
+        assert all(type(value) is float for value in row.values())
+        assert [row[name] for name in history.names] == [history[name][epoch - 1] for name in history.names]
+    assert disagreement(found.params, fit(epochs=50)[0].params) <= 1e-12
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("epochs", [1000, None])
+def test_true_stops_the_training(epochs):
+    rows = []
+
+    def on_epoch(epoch, row):
+        rows.append(epoch)
+        return epoch >= 3
+
+    found, history = fit(epochs=epochs, on_epoch=on_epoch)
+    done = int(history.epochs)
+    assert rows == list(range(1, done + 1))
+    assert 3 <= done < 30
+    assert history.stopped.startswith(f"Stopped by on_epoch: the training was cut short after epoch {done}")
+    assert disagreement(found.params, after(done).params) <= 1e-12
+    assert len(fit(epochs=5, on_epoch=lambda epoch, row: epoch)[1]["cost"]) == 5  # True, and nothing like it
+
+
+@pytest.mark.fast
+def test_until_it_is_stopped_no_number_of_epochs_is_needed():
+    stopping = fn.EarlyStopping("cost", patience=2, min_change=0.05)
+    found, history = fit(epochs=None, early_stopping=stopping)
+    same, record = fit(epochs=500, early_stopping=stopping)
+    assert disagreement(found.params, same.params) == 0
+    assert history["cost"].tolist() == record["cost"].tolist()
+    with pytest.raises(ValueError, match="epochs: None needs something that ends the training"):
+        fit(epochs=None)
+    with pytest.raises(ValueError, match="epochs=None is not supported inside jit"):
+        jax.jit(lambda state: fit_from(state, epochs=None, early_stopping=stopping))(start())
+
+
+def fit_from(state, **options):
+    return fn.fit(NET, LOSS, ADAM, state, DATA, batch_size=8, **options)
+
+
+def test_more_epochs_than_a_program_has_room_for():
+    """The table of a training is put together of those of its chunks."""
+    net, optimizer = fn.Dense(1, 1), optax.sgd(1e-3)
+    state, data = fn.train_state(optimizer, params_of(net), jax.random.key(0)), (jnp.ones((2, 1)), jnp.zeros((2, 1)))
+    _, history = fn.fit(net, fn.SquaredError(), optimizer, state, data, epochs=5000, batch_size=2)
+    assert len(history["cost"]) == 5000
+    assert (np.diff(history["cost"]) < 0).all()
+
+
+@pytest.mark.fast
+def test_the_first_epochs_may_be_left_unwatched():
+    values = [1.0, 5.0, 4.0, 3.0, 3.5, 3.6, 3.7]
+    state, history = counted(values, patience=3, start=2)
+    assert (int(history.best_epoch), float(state.params["w"][0, 0])) == (4, 4.0)
+    state, history = counted(values, patience=3, start=0)
+    assert (int(history.best_epoch), int(history.epochs)) == (1, 4)
+    state, history = counted(values, patience=3, start=9)
+    assert (int(history.best_epoch), float(state.params["w"][0, 0])) == (0, 7.0)
+
+
+@fn.spec
+class Exploding:
+    """A loss whose delta is not finite where the target is 3."""
+
+    def value(self, output, y):
+        return fn.CrossEntropy().value(output, y)
+
+    def delta(self, output, y):
+        return fn.CrossEntropy().delta(output, y) * jnp.where(y == 3, jnp.inf, 1.0)[:, None]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("host", [False, True], ids=["device", "host"])
+def test_a_step_that_is_not_finite_is_left_out_and_counted(host):
+    labels = np.array(LABELS[:30])
+    labels[labels == 3] = 0
+    labels[7] = 3
+    x = np.array(X[:30]).view(np.memmap) if host else X[:30]
+    with pytest.warns(RuntimeWarning, match=r"3 of 12 updates were left out.*history\[\"skipped\"\]"):
+        state, history = fn.fit(NET, Exploding(), ADAM, start(), (x, labels), epochs=3, batch_size=8, non_finite="skip")
+    assert history["skipped"].tolist() == [1, 1, 1]
+    assert history.stopped == ""
+    assert int(state.opt_state[0].count) == 9  # the optimiser did not see them
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, history["cost"])))
+    expected, record = start(), []
+    for _ in range(3):  # by hand: the epoch's batches, but that with row 7
+        expected, cost_of_epoch = without_row(expected, labels, 7)
+        record.append(cost_of_epoch)
+    assert disagreement(state.params, expected.params) <= 1e-12
+    assert np.allclose(history["cost"], record, rtol=1e-12)
+
+
+def without_row(state, labels, row):
+    order = order_of(state.key, 30, Options(NET, LOSS, ADAM, 8))
+    params, opt_state, costs = state.params, state.opt_state, []
+    for rows, counted_rows in zip(np.asarray(order.rows), np.asarray(order.counted)):
+        rows = rows[counted_rows]
+        if row not in rows:
+            value, grads = fn.value_and_grad(NET, LOSS, params, X[rows], labels[rows])
+            updates, opt_state = ADAM.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            costs.append((float(value), len(rows)))
+    mean = sum(value * size for value, size in costs) / sum(size for _, size in costs)
+    return state._replace(params=params, opt_state=opt_state, step=state.step + 4, key=order.next_key), mean
+
+
+def test_healthy_steps_are_not_touched_by_skipping():
+    state, history = fit(non_finite="skip")
+    assert disagreement(state.params, fit()[0].params) == 0
+    assert history.names == ("cost", "skipped")
+    assert not history["skipped"].any()
+    with pytest.raises(ValueError, match="non_finite: expected 'stop' or 'skip', got 'ignore'"):
+        fit(non_finite="ignore")
+
+
+@pytest.mark.fast
+def test_healthy_trainings_pass_jax_debug_nans():
+    flow_net = fn.mlp((3, 8, 4), fn.ReLU())
+    bp = fn.backprop(flow_net, LOSS, params_of(flow_net), X, LABELS, weights=np.ones(50))
+    with jax.debug_nans(True):
+        stopping = fn.EarlyStopping("cost", patience=1, min_change=9.0)
+        fit(net=flow_net, telemetry=2, validation=HELD, metrics=METRICS, early_stopping=stopping)
+        fit(data=(np.array(DATA[0]).view(np.memmap), DATA[1]), telemetry=2, metrics=METRICS, non_finite="skip")
+        many = fn.fit_many(NET, LOSS, ADAM, DATA, epochs=3, batch_size=8, seeds=(0, 1), early_stopping=stopping)
+        fn.gradient_flow(flow_net, bp, params_of(flow_net))
+        fn.noise_scale(flow_net, bp)
+        fn.diagnose(flow_net, LOSS, params_of(flow_net), X, LABELS, optimizer=ADAM)
+        fn.evaluate(NET, LOSS, params_of(NET), HELD, metrics=METRICS, weights=np.arange(20.0))
+    assert int(many[0][1].epochs) == 2
+
+
+@pytest.mark.fast
+def test_optimisers_are_run_under_the_promotion_that_optax_wants():
+    with jax.numpy_dtype_promotion("strict"):
+        assert int(fit(epochs=2)[0].step) == 8
+        fn.fit_many(NET, LOSS, ADAM, DATA, epochs=1, batch_size=8, seeds=(0, 1))
+
+
+def test_in_float16_the_type_is_named_and_not_the_learning_rate():
+    net, half = fn.mlp((3, 4)), np.float16
+    params = jax.tree.map(lambda leaf: leaf.astype(half), params_of(net))
+    state = fn.train_state(optax.adam(1e-3), params, jax.random.key(0))
+    with pytest.warns(RuntimeWarning, match=r"The parameters are float16.*eps=1e-8"):
+        fn.fit(net, LOSS, optax.adam(1e-3), state, (X.at[:, 0].set(0).astype(half), LABELS), epochs=3, batch_size=8)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float32])
+def test_many_trainings_take_data_of_every_type(dtype):
+    many = fn.fit_many(NET, LOSS, optax.sgd(0.1), (X.astype(dtype), LABELS), epochs=2, batch_size=8, seeds=(0, 1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(many.states.params)} == {jnp.dtype(dtype)}
+    assert np.isfinite(many.values("cost")).all()
+
+
+@pytest.mark.fast
+def test_in_many_trainings_rows_are_per_lane():
+    rows = []
+    many = fn.fit_many(
+        NET, LOSS, ADAM, DATA, epochs=9, batch_size=8, seeds=(0, 1, 2),
+        early_stopping=fn.EarlyStopping("cost", patience=1, min_change=0.02),
+        on_epoch=lambda epoch, row: rows.append(row["cost"]),
+    )  # fmt: skip
+    found = np.stack(rows, -1)
+    assert found.shape == (3, int(many.history.epochs.max()))
+    for lane, values in enumerate(found):
+        own = many[lane][1]["cost"]
+        assert values[: len(own)].tolist() == own.tolist()
+        assert np.isnan(values[len(own) :]).all()
+
+
+def test_how_long_it_takes_is_said_as_one_says_it():
+    spans = {0.3: "0.3 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 200: "3 min 20 s", 7500: "2 h 5 min"}
+    assert {seconds: duration(seconds) for seconds in spans} == spans
+
+
+@pytest.mark.fast
+def test_the_state_of_kfac_can_be_donated():
+    net = fn.mlp((3, 4, 2))
+    state = fn.scale_by_kfac(net, fn.SquaredError()).init(params_of(net))
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state) if leaf.size]
+    assert len(set(pointers)) == len(pointers)
