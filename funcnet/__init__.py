@@ -11,7 +11,8 @@ Per example
 Curvature
     `ggn_diagonal`, `kronecker_factors`, `scale_by_kfac`.
 Training
-    `fit` and `fit_many` run whole trainings in one compiled program; `train_epoch` is one epoch.
+    `fit` and `fit_many` run whole trainings in one compiled program; `train_epoch` is one epoch; `evaluate` is what is
+    recorded of validation data; `Checkpoint` and `load_checkpoint` keep what was trained.
 Looking and checking
     `explain`, `explain_page`, `worksheet`, `summary`, `diagnose`, `plot_…`; `check_gradients`, `check_layer`.
 Files

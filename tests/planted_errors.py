@@ -30,6 +30,8 @@ TRAINING += [
     "train/test_optimizer_arguments",
     "train/test_positions",
     "train/test_metrics",
+    "train/test_programs",
+    "train/test_evaluation",
 ]
 ORDER = [
     "propagation/test_worked_cases",
@@ -118,8 +120,11 @@ FIRST |= {
 }
 FIRST |= {METRIC: "train/test_metrics", REPLAY: "train/test_private_training", MIXES: "train/test_private_training"}
 FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED, LOADED), "train/test_checkpoints")
-FIRST |= dict.fromkeys((FILLING, PIECES, LINES, "train/programs.py"), "train/test_training")
-FIRST |= dict.fromkeys((CAST, UPDATE, ORDERS, ROWS), "train/test_epoch") | {LOOP: "train/test_training"}
+FIRST |= dict.fromkeys((FILLING, ORDERS, "train/programs.py"), "train/test_programs")
+FIRST |= {PIECES: "train/test_evaluation", LINES: "train/test_training"}
+FIRST |= (
+    dict.fromkeys((CAST, ROWS), "train/test_epoch") | {UPDATE: "train/test_training"} | {LOOP: "train/test_training"}
+)
 FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "train/history.py": "train/test_training"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
 FIRST |= dict.fromkeys((CLAIMS, SHAPES, READS, LAWS, DIFFS), "check/test_laws")

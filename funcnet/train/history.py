@@ -26,23 +26,23 @@ class History:
 
     Attributes:
         names: of the columns, in order: "cost", "validation_cost", …
-        columns: for each name its values, with room for all epochs that were asked for;
-            `history[name]` gives those that took place.
+        columns: for each name its values: of the epochs that took place (of many trainings those of the longest), or,
+            inside `jit`, with room for all that were asked for; `history[name]` gives those that took place.
         epochs: how many epochs took place.
         best_epoch: with early stopping, the epoch whose parameters were returned, counted from 1; else 0.
         stopped: why the training ended before its last epoch, in words; "" if it did not.
         telemetry: for each name ("layer 1: delta", "noise_scale", …, and "step", the number of the update) its
-            values, with room for all epochs; `history.seen(name)` gives those that were taken.
+            values, with such room; `history.seen(name)` gives those that were taken.
         looks: how many there are in an epoch.
         note: what one should know of the columns, in words; "" if there is nothing.
     """
 
     names: tuple[str, ...]
-    columns: dict[str, jax.Array]
+    columns: dict[str, Any]
     epochs: jax.Array | int
     best_epoch: jax.Array | int
     stopped: str = ""
-    telemetry: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    telemetry: dict[str, Any] = dataclasses.field(default_factory=dict)
     looks: int = 0
     note: str = ""
 

@@ -57,7 +57,10 @@ class Accuracy:
 
 @spec
 class TopK:
-    """The share of examples whose class is among the k largest outputs."""
+    """The share of examples whose class is among the k largest outputs; of several labels, one or more of them.
+
+    y as for `Accuracy`: classes, probabilities, or answers of 0 and 1.
+    """
 
     k: int
     larger_is_better = True
@@ -75,6 +78,9 @@ class TopK:
             raise ValueError(f"{self}: there are only {output.shape[-1]} outputs.")
         _, best = jax.lax.top_k(output, self.k)
         right = (best == _classes(self, output, y)[..., None]).any(-1)
+        if y.shape == output.shape:
+            labels = jnp.take_along_axis(y.astype(accumulation_type(output.dtype)) > 0.5, best, -1)
+            right = jnp.where(_are_answers(output, y, weights), labels.any(-1), right)
         return _mean(right.astype(accumulation_type(output.dtype)), weights)
 
 

@@ -29,6 +29,8 @@ def test_several_labels_are_questions_of_their_own_in_every_type(dtype, weights)
     assert value(fn.Accuracy(), OUTPUT, y, weights) == pytest.approx(expected)
     expected = sk.f1_score(ANSWERS, read, average="macro", sample_weight=weights, zero_division=0)
     assert value(fn.F1(), OUTPUT, y, weights) == pytest.approx(expected)
+    hits = [bool(ANSWERS[i, np.argsort(-OUTPUT[i])[:2]].any()) for i in range(40)]
+    assert value(fn.TopK(2), OUTPUT, y, weights) == pytest.approx(np.average(hits, weights=weights))
 
 
 @pytest.mark.fast
@@ -37,6 +39,7 @@ def test_probabilities_mean_their_largest():
     read, true = np.asarray(OUTPUT).argmax(-1), y.argmax(-1)
     assert value(fn.Accuracy(), OUTPUT, y) == pytest.approx((read == true).mean())
     assert value(fn.F1(), OUTPUT, y) == pytest.approx(sk.f1_score(true, read, average="macro"))
+    assert value(fn.TopK(2), OUTPUT, y) == pytest.approx(sk.top_k_accuracy_score(true, OUTPUT, k=2))
     y[5] = 7  # a row that does not count says nothing about how the others are meant
     weights = np.arange(40) != 5
     expected = (read == true)[weights].mean()
