@@ -722,6 +722,8 @@ def test_in_many_trainings_rows_are_per_lane():
         own = many[lane][1]["cost"]
         assert values[: len(own)].tolist() == own.tolist()
         assert np.isnan(values[len(own) :]).all()
+        assert np.isnan(many.history.columns["cost"][lane, len(own) :]).all()
+    assert len({len(many[lane][1]["cost"]) for lane in range(3)}) > 1
 
 
 def test_how_long_it_takes_is_said_as_one_says_it():
