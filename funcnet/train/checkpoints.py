@@ -44,13 +44,14 @@ class Checkpoint:
     A folder that holds another training is refused, and what differs is shown: the values of the data, of the starting
     parameters and of the optimiser's state, the key, the options, and what network, loss, optimiser and metrics
     compute, by fingerprints of their programs. Of data that stay in a file, its time and blocks of it are compared.
-    The number of epochs, the patience, `progress`, `telemetry`, `seconds` and `keep` may be others. (Telemetry that was
-    taken at other steps is NaN for the epochs before.) Where funcnet, JAX or optax have another version than the one
-    that saved, there is a warning: programs are not compared then, and bits may differ.
+    As long as a training runs, no other may use its folder. The number of epochs, the patience, `progress`, `on_epoch`,
+    `telemetry`, `seconds` and `keep` may be others. (Telemetry that was taken at other steps is NaN for the epochs
+    before.) Where funcnet, JAX or optax have another version than the one that saved, there is a warning: programs are
+    not compared then, and bits may differ.
 
     Args:
         directory: a folder for this training alone; it is made if it is not there.
-        seconds: how long between two saves, at least. There is one at the end too, and after Ctrl-C.
+        seconds: how long between two saves, at least. There is one at the end too, and after Ctrl-C or SIGTERM.
         keep: how many of the latest stay. The best (by the early stopping's column, or the validation
             cost, or the cost) stays as well.
         name: of the run. A folder that holds another run's checkpoints is refused.

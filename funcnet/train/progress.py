@@ -55,7 +55,11 @@ class Cut(NamedTuple):
 
     def words(self, done: int, epochs: int | None) -> str:
         of = "" if epochs is None else f" of {epochs}"
-        return self.by and f"{self.by}: the training was cut short after epoch {done}{of}, whose state is returned."
+        return (
+            ""
+            if done == epochs
+            else self.by and f"{self.by}: the training was cut short after epoch {done}{of}, whose state is returned."
+        )
 
 
 def in_chunks(
@@ -76,9 +80,9 @@ def in_chunks(
         try:
             while (epochs is None or done < epochs) and (np.asarray(progress.status) == RUNNING).any() and not reasons:
                 began, until = time.perf_counter(), done + chunk if epochs is None else min(done + chunk, epochs)
-                progress, first = jax.block_until_ready(run(progress, until)), done
-                done = reached(progress)
-                table.add(progress, first, done)
+                then, first = jax.block_until_ready(run(progress, until)), done
+                table.add(then, first, reached(then))  # first, so that Ctrl-C never leaves it behind the progress
+                progress, done = then, reached(then)
                 seen = Chunk(progress, first, lambda: table.whole(progress))  # noqa: B023
                 wishes = [watcher.see(seen) for watcher in watchers]
                 if any(wishes):
@@ -122,7 +126,10 @@ class Table:
         if len(self.parts) > 1:
             self.parts = [jax.tree.map(lambda *parts: np.concatenate(parts, -1), *self.parts)]
         columns, telemetry = self.parts[0]
-        return progress._replace(columns=dict(columns), telemetry=dict(telemetry))
+        columns, telemetry = _cut(
+            progress._replace(columns=columns, telemetry=telemetry), reached(progress), self.looks
+        )
+        return progress._replace(columns=columns, telemetry=telemetry)
 
 
 def _cut(progress: Progress, epochs: int, looks: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -155,7 +155,7 @@ def _trainings(
 ) -> Trainings:
     """The result; the step at which a lane stopped being finite is found as `fit` finds it."""
     states, reasons = loop.finished(end), [cut] * len(lanes)
-    if is_signal:
+    if cut and is_signal:
         warn(cut)
     failed = np.asarray(end.status) == NOT_FINITE
     replayed = _replay_many(lean, end.state) if failed.any() else None

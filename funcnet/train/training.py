@@ -141,12 +141,10 @@ def fit(
     cut.after()
     failed = int(end.status) == NOT_FINITE
     last, stopped = why_stopped(job, end, replayed(lean.options, end.state, lean.data, lean.m) if failed else None)
-    if failed:
+    if not stopped:
+        stopped = cut.words(int(end.epoch), epochs)
+    if failed or (stopped and cut.is_signal):
         warn(stopped)
-    elif words := cut.words(int(end.epoch), epochs):
-        stopped = words
-        if cut.is_signal:
-            warn(stopped)
     history = loop.history_of(job, end, stopped)
     if privacy is not None and (before := int(state.step)):
         history = dataclasses.replace(history, note=not_carried_on(before))
