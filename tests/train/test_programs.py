@@ -128,12 +128,13 @@ def test_a_layer_or_metric_of_ones_own_sees_the_examples_alone():
 
 
 @pytest.mark.thorough
-def test_six_hundred_optimisers_in_bounded_maps():
+def test_many_optimisers_in_bounded_maps():
+    """examples/benchmarks/loops.py does it with 600."""
     maps = []
-    for number in range(600):
+    for number in range(40):
         optimizer = optax.sgd(0.01 + number * 1e-4)
         fn.fit(NET, LOSS, optimizer, start(optimizer), (X[:8], Y[:8]), epochs=1, batch_size=4)
-        if number % 100 == 99:
+        if number % 20 == 19:
             with open("/proc/self/maps") as file:
                 maps.append(sum(1 for _ in file))
-    assert max(maps[1:]) < 1.1 * maps[0]
+    assert maps[1] < 1.02 * maps[0]
