@@ -254,7 +254,7 @@ class BinaryCrossEntropy:
     Example:
         >>> import funcnet as fn, jax.numpy as jnp
         >>> loss = fn.BinaryCrossEntropy(positive_weight=3.0)
-        >>> loss.value(jnp.zeros((2, 1)), jnp.array([[1.0], [0.0]])).round(4).tolist()
+        >>> [round(cost, 4) for cost in loss.value(jnp.zeros((2, 1)), jnp.array([[1.0], [0.0]])).tolist()]
         [2.0794, 0.6931]
     """
 
