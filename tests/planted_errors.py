@@ -488,7 +488,7 @@ ERRORS = [
     ("filling: rows that fill up validation count", FILLING, "validation_m=np.int32(rows)", "validation_m=None"),
     ("order: rows that fill up are in it", ORDERS, "others = places >= jnp.asarray(m, jnp.uint32)", "others = places >= size"),
     ("evaluation: the last piece is lost", PIECES, "jnp.concatenate([a.reshape(-1, *a.shape[2:]), b])", "jnp.concatenate([a.reshape(-1, *a.shape[2:]), 0 * b])"),
-    ("a table: what a lane recorded after its end", LINES, "np.where(there, values, np.nan)", "np.where(True, values, np.nan)"),
+    ("a table: what a lane recorded after its end", LINES, "np.where(of, values, np.nan)", "np.where(True, values, np.nan)"),
     ("SIGTERM: what it did before is not done", LINES, "after[0] if after else _nothing", "_nothing"),
     ("on_epoch: True does not stop", LINES, "                if any(wishes):", "                if False:"),
     ("checkpoint: two trainings in a folder", SAVE, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),

@@ -18,7 +18,7 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,25 +105,28 @@ def host(rows: int) -> None:
         small = x[:8192].copy().view(np.memmap), y[:8192]
         fn.fit(net, LOSS, ADAM, start(net), small, epochs=1, batch_size=4096)
         run = lambda: fn.fit(net, LOSS, ADAM, start(net), (x, y), epochs=1, batch_size=4096)  # noqa: E731
-        for kind, what in (("RssAnon", "of its own"), ("VmRSS", "resident, the file's pages included")):
-            before, peak = memory(kind), peak_of(kind, run)
-            print(f"{rows:,} rows on the host: {(peak - before) * 2**20 / (x.nbytes + y.nbytes):.2f} × the data {what}")
+        kinds = {"RssAnon": "of its own", "VmRSS": "resident, the file's pages included"}
+        before = {kind: memory(kind) for kind in kinds}
+        for kind, peak in peaks_of(kinds, run).items():
+            share = (peak - before[kind]) * 2**20 / (x.nbytes + y.nbytes)
+            print(f"{rows:,} rows on the host: {share:.2f} × the data {kinds[kind]}")
 
 
-def peak_of(kind: str, call: Callable[[], Any]) -> float:
-    """The most memory of a kind while something is called."""
-    peak, done = [0.0], threading.Event()
+def peaks_of(kinds: Iterable[str], call: Callable[[], Any]) -> dict[str, float]:
+    """The most memory of some kinds while something is called."""
+    peaks, done = dict.fromkeys(kinds, 0.0), threading.Event()
 
     def watch() -> None:
         while not done.wait(0.005):
-            peak[0] = max(peak[0], memory(kind))
+            for kind in peaks:
+                peaks[kind] = max(peaks[kind], memory(kind))
 
     thread = threading.Thread(target=watch)
     thread.start()
     call()
     done.set()
     thread.join()
-    return peak[0]
+    return peaks
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from funcnet.train.loop import RUNNING, Progress
 from funcnet.train.measurements import names
 from funcnet.train.options import Job
 
-CHUNK_SECONDS = 1.0
+CHUNK_SECONDS, HOOK_SECONDS = 1.0, 0.1  # a function of the user's may stop the training
 UPDATES = 20  # of the line, in all
 ROOM, LOOKS = 2048, 2**16  # epochs, and records of telemetry, that a program's table has room for
 
@@ -75,6 +75,8 @@ def in_chunks(
     `looks` is how often telemetry is taken in an epoch. With `terminable` SIGTERM ends it as Ctrl-C does.
     """
     table, room = Table(start, looks), max(1, min(ROOM, LOOKS // max(looks, 1)))
+    seconds = HOOK_SECONDS if any(isinstance(watcher, Hook) for watcher in watchers) else CHUNK_SECONDS
+    most = -(-epochs // UPDATES) if epochs and not all(isinstance(watcher, Hook) for watcher in watchers) else room
     progress, done, chunk = table.entered(start, room), reached(start), 1
     with _signals(terminable) as (reasons, after):
         try:
@@ -88,8 +90,7 @@ def in_chunks(
                 if any(wishes):
                     reasons.append("Stopped by on_epoch")
                 took = max(time.perf_counter() - began, 1e-6)
-                most = min(room, -(-epochs // UPDATES)) if watchers and epochs else room
-                chunk = max(1, min(int(chunk * CHUNK_SECONDS / took), 10 * chunk, most))
+                chunk = max(1, min(int(chunk * seconds / took), 10 * chunk, most, room))
         except KeyboardInterrupt:
             reasons.append("Interrupted")
         finally:
@@ -115,12 +116,7 @@ class Table:
         return start._replace(columns=empty(start.columns, room), telemetry=empty(start.telemetry, room * self.looks))
 
     def add(self, progress: Progress, first: int, done: int) -> None:
-        columns, telemetry = _cut(progress, done - first, self.looks)
-        took_place = np.arange(done - first) < np.asarray(progress.epoch)[..., None] - first  # of each lane
-        for part, there in ((columns, took_place), (telemetry, np.repeat(took_place, self.looks, -1))):
-            for name, values in part.items():
-                part[name] = np.where(there, values, np.nan).astype(values.dtype)
-        self.parts.append((columns, telemetry))
+        self.parts.append(taken_place(progress, first, done, self.looks))
 
     def whole(self, progress: Progress) -> Progress:
         if len(self.parts) > 1:
@@ -130,6 +126,16 @@ class Table:
             progress._replace(columns=columns, telemetry=telemetry), reached(progress), self.looks
         )
         return progress._replace(columns=columns, telemetry=telemetry)
+
+
+def taken_place(progress: Progress, first: int, done: int, looks: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table of the epochs after `first`: NaN for a lane that had ended."""
+    columns, telemetry = _cut(progress, done - first, looks)
+    there = np.arange(done - first) < np.asarray(progress.epoch)[..., None] - first  # of each lane
+    for part, of in ((columns, there), (telemetry, np.repeat(there, looks, -1))):
+        for name, values in part.items():
+            part[name] = np.where(of, values, np.nan).astype(values.dtype)
+    return columns, telemetry
 
 
 def _cut(progress: Progress, epochs: int, looks: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -225,14 +231,14 @@ class Hook:
         self.function, self.names, self.epsilons = function, names, epsilons
 
     def see(self, chunk: Chunk) -> bool:
-        columns = {name: np.asarray(chunk.progress.columns[name]) for name in self.names}
-        epochs, stop = np.asarray(chunk.progress.epoch), False
-        for place in range(reached(chunk.progress) - chunk.first):
-            number = chunk.first + place + 1
-            row = {name: np.where(epochs >= number, column[..., place], np.nan) for name, column in columns.items()}
-            if self.epsilons is not None:
-                row["epsilon"] = np.broadcast_to(self.epsilons(number)[number - 1], epochs.shape)
-            wish = self.function(number, row if epochs.ndim else {name: float(value) for name, value in row.items()})
+        first, last, stop = chunk.first, reached(chunk.progress), False
+        columns, _ = taken_place(chunk.progress, first, last, 0)
+        if self.epsilons is not None:
+            columns["epsilon"] = np.zeros_like(columns["cost"]) + self.epsilons(last)[first:last]
+        names = self.names if self.epsilons is None else (*self.names, "epsilon")
+        values = [columns[name].T if columns[name].ndim > 1 else columns[name].tolist() for name in names]
+        for number, row in enumerate(zip(*values), first + 1):
+            wish = self.function(number, dict(zip(names, row)))
             stop = stop or (isinstance(wish, bool | np.bool_) and bool(wish))
         return stop
 
