@@ -234,7 +234,8 @@ class Hook:
         first, last, stop = chunk.first, reached(chunk.progress), False
         columns, _ = taken_place(chunk.progress, first, last, 0)
         if self.epsilons is not None:
-            columns["epsilon"] = np.zeros_like(columns["cost"]) + self.epsilons(last)[first:last]
+            spent = self.epsilons(last)[first:last].astype(jax.dtypes.canonicalize_dtype(np.float64))
+            columns["epsilon"] = np.broadcast_to(spent, columns["cost"].shape)  # as the history has it
         names = self.names if self.epsilons is None else (*self.names, "epsilon")
         values = [columns[name].T if columns[name].ndim > 1 else columns[name].tolist() for name in names]
         for number, row in enumerate(zip(*values), first + 1):

@@ -454,3 +454,15 @@ def test_without_the_accountant_one_is_told_what_to_install(monkeypatch):
 def test_numbers_out_of_range_are_refused(numbers):
     with pytest.raises(ValueError, match=r"Privacy.*(above 0|finite)"):
         fn.Privacy(*numbers)
+
+
+@pytest.mark.parametrize("epochs", [3, None])
+def test_a_function_of_ones_own_is_told_epsilon_as_the_history_has_it(epochs):
+    rows = []
+
+    def on_epoch(epoch, row):
+        rows.append(row["epsilon"])
+        return epochs is None and epoch >= 3
+
+    _, history = fit(epochs=epochs, on_epoch=on_epoch)
+    assert rows == history["epsilon"].tolist()
