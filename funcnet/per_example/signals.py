@@ -65,9 +65,7 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
     m = max(check_backprop(net, bp), 1)
     sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
     flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums))
-    nan: Any = np.asarray(
-        np.nan, accumulation_type(bp.costs.dtype)
-    )  # computed by nobody, so that jax_debug_nans passes
+    nan: Any = np.asarray(np.nan, accumulation_type(bp.costs.dtype))  # no result of JAX's, for jax_debug_nans
     return {name: {what: nan if v is None else v for what, v in sizes.items()} for name, sizes in flow.items()}
 
 

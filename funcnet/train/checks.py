@@ -93,8 +93,9 @@ def _check_host_data(options: Options, params: Params, data: Data) -> None:
         except ValueError as error:  # it counts rows from the beginning of the piece
             message = re.sub(r"\b(x|y|weights)\[(\d+)", lambda m: f"{m[1]}[{int(m[2]) + start}", str(error))  # noqa: B023
             raise ValueError(message) from None
-    if isinstance(file := getattr(x, "_mmap", None), mmap.mmap) and getattr(x, "mode", "c") != "c":
-        file.madvise(mmap.MADV_DONTNEED)  # what was read need not stay in this process
+    file, let_go = getattr(x, "_mmap", None), getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
+    if isinstance(file, mmap.mmap) and let_go is not None and x.mode != "c":
+        file.madvise(let_go)  # what was read need not stay in this process
 
 
 def _check_stopping(stopping: Any, columns: tuple[str, ...]) -> None:

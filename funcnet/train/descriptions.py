@@ -20,6 +20,7 @@ from funcnet.train.epoch import epoch_of
 from funcnet.train.measurements import measured, shapes_of
 from funcnet.train.options import Data, Job, Options, on_host
 from funcnet.train.state import TrainState
+from funcnet.train.stopping import EarlyStopping
 
 FLAGS = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
 
@@ -32,7 +33,7 @@ def description_of(job: Job, state: TrainState, swept: Any = None) -> dict[str, 
     options = job.options
     shapes = partial(jax.tree.map, lambda leaf: f"{leaf.dtype}{list(leaf.shape)}")
     numbers = [leaf.tolist() for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim == state.step.ndim]
-    stopping, fingerprint = options.early_stopping, file_fingerprint if on_host(job.data) else array_fingerprint
+    fingerprint = file_fingerprint if on_host(job.data) else array_fingerprint
     return {
         "network": repr(options.cast_net),
         "loss": repr(options.loss),
@@ -47,7 +48,7 @@ def description_of(job: Job, state: TrainState, swept: Any = None) -> dict[str, 
         "accumulate": repr(options.accumulate),
         "privacy": repr(options.privacy),
         "metrics": repr(options.metrics),
-        "early stopping watches": repr(stopping and (stopping.monitor, stopping.min_change)),
+        "early stopping watches": _watched(options.early_stopping),
         "params": repr(shapes(state.params)),
         "values of the starting params": tree_fingerprint(state.params),
         "optimiser's state": repr(shapes(state.opt_state)),
@@ -84,6 +85,14 @@ def versions() -> dict[str, str]:
     """Of what the bits depend on."""
     modules = {"funcnet": importlib.import_module("funcnet"), "jax": jax, "jaxlib": jaxlib, "optax": optax}
     return {name: module.__version__ for name, module in modules.items()}
+
+
+def _watched(stopping: EarlyStopping | None) -> str:
+    """What early stopping watches; its patience may be another."""
+    if stopping is None:
+        return "None"
+    start = (stopping.start_from_epoch,) if stopping.start_from_epoch else ()
+    return repr((stopping.monitor, stopping.min_change, *start))
 
 
 def _named(data: Data | None) -> str:

@@ -912,3 +912,12 @@ def test_an_earlier_checkpoint_says_that_it_cannot_be_loaded_alone():
     folder = ROOT / "tests/references/version_0_1/checkpoint"
     with pytest.raises(ValueError, match="saved before funcnet wrote down how parameters stand together"):
         fn.load_checkpoint(folder)
+
+
+@pytest.mark.fast
+def test_epochs_that_are_not_watched_are_compared(tmp_path):
+    """They decide which epoch is the best; the patience does not."""
+    watched_from = partial(fn.EarlyStopping, "validation_r2", 40)
+    fit(tmp_path, epochs=2, early_stopping=watched_from())
+    with pytest.raises(ValueError, match=r"early stopping watches(.|\n)*now: +\('validation_r2', 0.0, 3\)"):
+        fit(tmp_path, epochs=2, early_stopping=watched_from(start_from_epoch=3))
