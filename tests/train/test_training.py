@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import os
 import pathlib
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -240,6 +242,20 @@ def test_progress_is_a_line_now_and_then_and_silence_is_the_default(capsys):
     assert lines[-1].startswith("epoch 100/100  cost ")
     for part in ("validation_cost", "epochs/s", "0 s left"):
         assert part in lines[-1]
+
+
+@pytest.mark.parametrize(("module", "moves"), [("ipykernel.iostream", True), ("logging.streams", False)])
+def test_progress_in_a_notebook_is_one_line_that_moves(monkeypatch, module, moves):
+    stream = type("OutStream", (io.StringIO,), {"__module__": module})()
+    monkeypatch.setattr(sys, "stderr", stream)
+    fit(epochs=100, progress=True)
+    text = stream.getvalue()
+    assert (text.count("\n") == 1) is moves
+    assert (text.count("\r") >= 5) is moves
+    if moves:
+        lines = text.split("\r")[1:]
+        assert all(len(line) >= len(before.rstrip()) for before, line in pairwise(lines))  # nothing shows behind it
+    assert "s left" in text
 
 
 def test_history_as_a_file(tmp_path):
