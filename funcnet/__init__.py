@@ -1,7 +1,8 @@
 """funcnet: feed-forward networks whose backward pass is written by hand and returned as a value.
 
 Networks
-    `mlp` and `Chain` build them from layers: `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`.
+    `mlp` and `Chain` build them from layers: `Dense`, `Conv`, activations such as `ReLU`, pools, norms, `Residual`,
+    `Parallel`, `Dropout`.
     Losses such as `CrossEntropy` and penalties such as `L2` say what they are trained on.
 Propagation
     `init` draws parameters; `forward`, `backward` and `gradient` are the steps of backpropagation, `backprop` is all of
@@ -24,9 +25,16 @@ The first example is in the README; `help(funcnet.fit)` and the like hold formul
 # The public names, listed once, in the order in which a newcomer meets them. `__all__` is made of this list.
 from .layers.combinators import mlp as mlp, Chain as Chain
 from .layers.dense import Dense as Dense
-from .layers.combinators import Residual as Residual
+from .layers.convolution import Conv as Conv, ConvTranspose as ConvTranspose
+from .layers.pooling import (
+    MaxPool as MaxPool, AvgPool as AvgPool, GlobalAveragePool as GlobalAveragePool, Flatten as Flatten,
+)
+from .layers.combinators import Residual as Residual, Parallel as Parallel
 from .layers.dropout import Dropout as Dropout
-from .layers.normalization import LayerNorm as LayerNorm
+from .layers.augmentation import RandomShift as RandomShift, RandomFlip as RandomFlip
+from .layers.normalization import (
+    LayerNorm as LayerNorm, RMSNorm as RMSNorm, GroupNorm as GroupNorm, FrozenBatchNorm as FrozenBatchNorm,
+)
 from .layers.activations import (
     Sigmoid as Sigmoid, Tanh as Tanh, ReLU as ReLU, LeakyReLU as LeakyReLU, ELU as ELU, SELU as SELU, GELU as GELU,
     SiLU as SiLU, Softplus as Softplus, Softsign as Softsign, Softmax as Softmax, LogSoftmax as LogSoftmax,
@@ -112,10 +120,21 @@ from .io.model_files import save_model as save_model, load_model as load_model
 
 from .io.specs_as_json import know as _know
 import types as _types
+from typing import NoReturn as _NoReturn
 
 __version__ = "0.1.0"
 __all__ = [name for name, value in globals().items() if name[0] != "_" and not isinstance(value, _types.ModuleType)]
 _know(globals()[name] for name in __all__)
+
+
+def __getattr__(name: str) -> _NoReturn:
+    """Whoever asks for a layer that funcnet has not is told why."""
+    if name == "BatchNorm":
+        raise AttributeError(
+            "funcnet has no BatchNorm: in training it mixes examples, so that no gradient belongs to one of them. Use "
+            "GroupNorm, which stands in its place; FrozenBatchNorm evaluates a trained one."
+        )
+    raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

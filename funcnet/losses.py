@@ -376,6 +376,8 @@ def _shape_message(loss: Any, output: jax.Array, y: jax.Array, expected: str) ->
         remedy = "Use y[..., None]."
     elif y.shape[:-1] == output.shape[:-1] and y.shape[-1:] == (1,):
         remedy = "Use y[..., 0]."
+    elif y.ndim < output.ndim - 1 and y.shape[:1] == output.shape[:1]:
+        remedy = "For one output an example put Flatten(), or GlobalAveragePool(), before the last Dense."
     return f"{loss}: expected {expected}, got y shaped {y.shape} for an output shaped {output.shape}. {remedy}"
 
 

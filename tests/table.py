@@ -1,6 +1,7 @@
 """One table of layers and one of losses. A new one adds a row here and gets every conformance test."""
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -33,12 +34,19 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
+    """A layer, how many features it is tried on, and the positions that it needs; None: any, or none, will do."""
+
     layer: Any
     features: int = 4
+    positions: tuple[int, ...] | None = None
 
     @property
     def key(self):
-        return KEY if "Dropout" in repr(self.layer) else None
+        return KEY if any(word in repr(self.layer) for word in ("Dropout", "Random")) else None
+
+    def shape(self, m, positions=()):
+        """Of m examples with these positions, or with those that the layer needs."""
+        return m, *(positions if self.positions is None else self.positions), self.features
 
 
 LAYERS = [
@@ -70,6 +78,25 @@ LAYERS = [
     Row(fn.Residual(fn.Dense(4, 4))),
     Row(fn.Residual(fn.Chain(fn.Dense(4, 2), fn.GELU(), fn.Residual(fn.Sigmoid()), fn.Dense(2, 4)))),
     Row(Scale(4)),
+    Row(fn.Conv(4, 6, (3, 2), stride=(2, 1), padding=((2, 1), (0, 1)), dilation=(1, 2), groups=2), positions=(5, 4)),
+    Row(fn.Conv(2, 3, (3,), bias=False, init=fn.GlorotUniform()), features=2, positions=(5,)),
+    Row(fn.Conv(3, 6, (2, 2), groups=3), features=3, positions=(3, 3)),  # depthwise
+    Row(fn.ConvTranspose(2, 3, (3, 2), stride=2), features=2, positions=(2, 3)),
+    Row(fn.MaxPool((2, 3), stride=(1, 2), padding=((1, 0), (2, 1))), features=2, positions=(4, 5)),
+    Row(fn.AvgPool((2, 2), stride=(2, 1), padding="SAME"), features=2, positions=(3, 4)),
+    Row(fn.GlobalAveragePool(), positions=(2, 3)),
+    Row(fn.Flatten(), positions=(2, 3)),
+    Row(fn.RMSNorm(4)),
+    Row(fn.GroupNorm(4, groups=2)),
+    Row(fn.FrozenBatchNorm(4)),
+    Row(fn.Parallel(fn.Chain(fn.Dense(4, 2), fn.Dropout(0.3)), fn.Identity(), fn.Parallel(fn.Dense(4, 3)))),
+    Row(
+        fn.Parallel(fn.Chain(fn.Conv(2, 3, (3,), 2), fn.SiLU()), fn.Conv(2, 3, (1,), 2, bias=False), join="sum"),
+        features=2,
+        positions=(5,),
+    ),
+    Row(fn.RandomShift(2), features=2, positions=(3, 4)),
+    Row(fn.RandomFlip(), features=2, positions=(2, 3)),
 ]
 
 LOSSES = [
@@ -83,7 +110,11 @@ LOSSES = [
     fn.BinaryCrossEntropy(positive_weight=2.5),
 ]
 
-ACTIVATIONS = [row.layer for row in LAYERS if getattr(row.layer, "keeps_size", False) and row.layer != fn.Chain()]
+ACTIVATIONS = [
+    row.layer
+    for row in LAYERS
+    if getattr(row.layer, "keeps_size", False) and row.layer != fn.Chain() and row.positions is None
+]
 
 # The worked case of two units a layer: see tests/propagation/test_worked_cases.py.
 TWO_NET = fn.mlp((2, 2, 2), fn.Sigmoid(), fn.Sigmoid())
@@ -115,15 +146,18 @@ def same_bits(found, expected):
 def params_of(layer, seed=3, dtype=np.float64):
     """Parameters away from their starting values, where a bias of 0 or a gain of 1 would hide an error.
 
-    Made without compiling anything: matrices about as large as `fn.init` makes them, gains around 1, biases around 0.
+    Made without compiling anything: matrices about as large as `fn.init` makes them, gains around 1, biases around 0,
+    variances above 0.
     """
     draw = np.random.default_rng([7, seed])
 
     def leaf(path, like):
-        start = np.full(like.shape, float(path[-1:] and getattr(path[-1], "key", "") in ("g", "s")))
+        name = getattr(path[-1], "key", "") if path else ""
+        start, noise = float(name in ("g", "s")), 0.3 * np.random.default_rng(seed).normal(size=like.shape)
         if like.ndim > 1:
-            start = np.sqrt(6 / sum(like.shape[-2:])) * draw.uniform(-1, 1, like.shape)
-        return (start + 0.3 * np.random.default_rng(seed).normal(size=like.shape)).astype(dtype)
+            fans = math.prod(like.shape[:-2]) * sum(like.shape[-2:])
+            start = np.sqrt(6 / fans) * draw.uniform(-1, 1, like.shape)
+        return (np.exp(2 * noise) if name == "var" else start + noise).astype(dtype)
 
     shapes = jax.eval_shape(lambda key: fn.init(layer, key), KEY)
     return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(leaf, shapes))

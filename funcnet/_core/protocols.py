@@ -41,6 +41,8 @@ class Layer(Protocol):
       positions behind the examples. Where it is False, positions see each other.
     - `elementwise = True`: each output depends on one input, so `backward` of ones is the slope.
     - `formula`: value and derivative as texts in z and a, such as `("tanh(z)", "1 - a²")`: page and worksheet print it.
+    - `slow_under_vmap = True`: with several sets of parameters at once it is slower than with one after the other.
+      `fit_many` then takes its lanes so.
     - `mixes_examples = True`: it breaks the fourth law (batch normalisation in training). Whatever asks for an
       example's own gradient refuses such a layer by name.
 

@@ -151,7 +151,7 @@ def _coerced(cls: type, name: str, value: Any, kind: Any) -> Any:
         return float(value)
     elif isinstance(kind, type) and isinstance(value, kind) and (kind in (str, type(None)) or is_spec(value)):
         return value
-    raise TypeError(f"{cls.__name__}: {name} must be {_words(kind)}, got {_shown(value)}.{_remedy(value)}")
+    raise TypeError(f"{cls.__name__}: {name} must be {_words(kind)}, got {_shown(value)}.{_remedy(value, kind)}")
 
 
 def _layer(cls: type, name: str, value: Any) -> Any:
@@ -168,7 +168,9 @@ def _leaf(cls: type, name: str, value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-def _remedy(value: Any) -> str:
+def _remedy(value: Any, kind: Any = None) -> str:
+    if typing.get_origin(kind) is tuple and Ellipsis in typing.get_args(kind) and isinstance(value, int):
+        return f" Write ({value},) for one axis, ({value}, {value}) for two."
     if isinstance(value, type):
         return f" Write {value.__name__}(...): an instance, not the class."
     if isinstance(value, (np.ndarray, jax.Array)):

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, walkers, workarounds
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params, Tree
 from funcnet._core.tables import aligned
 from funcnet.derivations.chains import links
@@ -113,7 +113,8 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
     rows, inputs = [], given
     for place, ((layer, params), tape) in enumerate(zip(layers, _tape_bytes(layers, given))):
         learns, passes_on = place >= first, place > first
-        output, forward, backward = _operations(layer, params, inputs, learns, passes_on)
+        with workarounds.set_aside():
+            output, forward, backward = _operations(layer, params, inputs, learns, passes_on)
         count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
         rows.append(Row(repr(layer), output.shape, count, forward, backward, tape))
         inputs = output

@@ -78,7 +78,12 @@ class SeveralLayers:
         return self.pull(deltas_alone, params, tape, delta)  # type: ignore[attr-defined]
 
     def contract(self, f: LeafFunction, *kept: Sequence[Tree]) -> tuple[Tree, ...]:
-        return tuple(contract(layer, f, *passes) for layer, *passes in zip(self.layers, *kept, strict=True))
+        return contract_each(self.layers, f, *kept)
 
     def parts(self) -> Iterator[Part]:
         return numbered(self.layers)
+
+
+def contract_each(layers: tuple[AnyLayer, ...], f: LeafFunction, *kept: Sequence[Tree]) -> tuple[Tree, ...]:
+    """`contract` of each layer with its part of every tape and deltas."""
+    return tuple(contract(layer, f, *passes) for layer, *passes in zip(layers, *kept, strict=True))

@@ -1,5 +1,8 @@
-"""`LayerNorm`: each example's features shifted and scaled to mean 0 and variance 1."""
+"""Values shifted and scaled: by an example's own mean and size, or, `FrozenBatchNorm`, by what is known."""
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -12,8 +15,22 @@ from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.specs import spec
 
 
+class _KeepsFeatures:
+    """A layer of n features that gives as many as it takes."""
+
+    n: int
+
+    @property
+    def n_in(self) -> int:
+        return self.n
+
+    @property
+    def n_out(self) -> int:
+        return self.n
+
+
 @spec
-class LayerNorm:
+class LayerNorm(_KeepsFeatures):
     """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(variance + epsilon), over the last axis.
 
     Parameters: `{"g": (n,), "b": (n,)}`, starting at 1 and 0. The tape is x̂ and 1/√(…): with
@@ -41,43 +58,22 @@ class LayerNorm:
     by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.epsilon < 0:
-            raise ValueError(f"{self}: n must be 1 or more and epsilon 0 or more.")
-
-    @property
-    def n_in(self) -> int:
-        return self.n
-
-    @property
-    def n_out(self) -> int:
-        return self.n
+        _check(self)
 
     def init(self, key: jax.Array) -> dict[str, jax.Array]:
-        dtype = jnp.zeros(()).dtype
-        return {"g": jnp.ones(self.n, dtype), "b": jnp.zeros(self.n, dtype)}
+        return {"g": _start(1, self.n), "b": _start(0, self.n)}
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         check_features(self, x, params["g"], self.n)
-        values = x.astype(accumulation_type(x.dtype))
-        unit, epsilon = _unit(values, self.epsilon)
-        values = values * unit
-        centred = values - jnp.mean(values, -1, keepdims=True)
-        scale = lax.rsqrt(jnp.mean(centred * centred, -1, keepdims=True) + epsilon)
-        normal, scale = (centred * scale).astype(x.dtype), scale * unit
-        rows = x.shape[:-1]
-        return lax.broadcast(params["g"], rows) * normal + lax.broadcast(params["b"], rows), (normal, scale)
+        normal, scale = _normal(x, self.epsilon, _over_features)
+        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), (normal, scale)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         normal, scale = tape
-        u = (delta * lax.broadcast(params["g"], delta.shape[:-1])).astype(scale.dtype)
-        centred = normal.astype(scale.dtype)
-        along = jnp.mean(u * centred, -1, keepdims=True)
-        return ((u - jnp.mean(u, -1, keepdims=True) - centred * along) * scale).astype(delta.dtype), delta
+        return _through(normal, scale, delta * _broadcast(params["g"], delta)), delta
 
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        normal, _ = tape
-        rows = tuple(range(normal.ndim - 1))
-        return {"g": total(wide(deltas) * wide(normal), rows), "b": total(deltas, rows)}
+        return {"g": _of_gain(tape[0], deltas), "b": total(deltas, _rows(deltas))}
 
     def square_sum(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array] | None:
         """Σ_i g_i²: without positions each entry of g_i is one product, so it is the gradient of the squares."""
@@ -85,9 +81,232 @@ class LayerNorm:
         return None if normal.ndim > 2 else self.gradient((jnp.square(wide(normal)), scale), jnp.square(wide(deltas)))
 
 
-def _unit(values: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    """A power of two for every row, 1 but where the squares would overflow, and ε for what it scales."""
+@spec
+class RMSNorm(_KeepsFeatures):
+    """y = g ⊙ x̂ with x̂ = x / √(mean(x²) + epsilon), over the last axis: a `LayerNorm` that shifts nothing.
+
+    Parameters: `{"g": (n,)}`, starting at 1. The tape is x̂ and 1/√(…): with u = δ ⊙ g,
+    ∂J/∂x = (u - x̂ mean(u ⊙ x̂)) / √(…), and ∂J/∂g = Σ δ ⊙ x̂. The mean is taken in float32 or better.
+    Source: Zhang & Sennrich, 2019.
+
+    Args:
+        n: number of features.
+        epsilon: what keeps the root away from 0.
+
+    Raises:
+        ValueError: n below 1 or a negative epsilon; at `forward`, inputs with other than n features.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> layer = fn.RMSNorm(2)
+        >>> y, tape = layer.forward(layer.init(jax.random.key(0)), jnp.array([[3.0, -3.0]]))
+        >>> y.round(3).tolist()
+        [[1.0, -1.0]]
+    """
+
+    n: int
+    epsilon: float = 1e-5
+    by_position: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        return {"g": _start(1, self.n)}
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        check_features(self, x, params["g"], self.n)
+        normal, scale = _normal(x, self.epsilon, _over_features, centre=False)
+        return _broadcast(params["g"], x) * normal, (normal, scale)
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        normal, scale = tape
+        return _through(normal, scale, delta * _broadcast(params["g"], delta), centre=False), delta
+
+    def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        return {"g": _of_gain(tape[0], deltas)}
+
+
+@spec
+class GroupNorm(_KeepsFeatures):
+    """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(variance + epsilon), over all positions and the features of a group.
+
+    The features are cut into `groups` equal parts, one after the other; each example has statistics of its own. So it
+    is what stands in the place of batch normalisation where every example's gradient is to be its own.
+
+    Parameters: `{"g": (n,), "b": (n,)}`, starting at 1 and 0. The tape is x̂ and 1/√(…), and the derivatives are
+    those of `LayerNorm` with the means over a group. Source: Wu & He, 2018.
+
+    Args:
+        n: number of features.
+        groups: into how many parts they are cut; 1: all together; n: each alone ("instance normalisation").
+        epsilon: what keeps the root away from 0.
+
+    Raises:
+        ValueError: n below 1, a negative epsilon, groups that do not divide n; at `forward`, inputs with other than
+            n features.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> layer = fn.GroupNorm(4, groups=2)
+        >>> y, tape = layer.forward(layer.init(jax.random.key(0)), jnp.array([[1.0, 3.0, 5.0, 9.0]]))
+        >>> y.round(3).tolist()
+        [[-1.0, 1.0, -1.0, 1.0]]
+    """
+
+    n: int
+    groups: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.groups < 1 or self.n % self.groups:
+            raise ValueError(f"{self}: groups must divide n.")
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        return {"g": _start(1, self.n), "b": _start(0, self.n)}
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        check_features(self, x, params["g"], self.n)
+        normal, scale = _normal(x, self.epsilon, self._over_groups)
+        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), (normal, scale)
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        normal, scale = tape
+        along, sums = (s * _broadcast(wide(params["g"]), s) for s in _sums_over_positions(normal, delta))
+        positions = math.prod(delta.shape[1:-1])
+        along, mean = (self._over_groups(jnp.mean, s[:, None] / positions, delta.ndim) for s in (along, sums))
+        u = delta.astype(scale.dtype) * _broadcast(params["g"].astype(scale.dtype), delta)
+        return ((u - mean - normal.astype(scale.dtype) * along) * scale).astype(delta.dtype), delta
+
+    def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        gains, shifts = _sums_over_positions(tape[0], deltas)  # that backward takes too: computed once under jit
+        return {"g": total(gains, (0,)), "b": total(shifts, (0,))}
+
+    def _over_groups(self, reduce: Any, values: jax.Array, ndim: int | None = None) -> jax.Array:
+        """A reduction over positions and a group's features, (m, 1, …, n): positions first, features side by side."""
+        each = reduce(values, tuple(range(1, values.ndim - 1)))
+        parts = reduce(each.reshape(len(values), self.groups, self.n // self.groups), 2)
+        whole = jnp.repeat(parts, self.n // self.groups, axis=1)
+        return whole.reshape(len(values), *[1] * ((ndim or values.ndim) - 2), self.n)
+
+
+@spec
+class FrozenBatchNorm(_KeepsFeatures):
+    """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(var + epsilon): batch normalisation as a trained network evaluates it.
+
+    Parameters: `{"g", "b", "mean", "var"}`, (n,) each, starting at 1, 0, 0 and 1: statistics that are known. Hold them
+    in training by `trainable`. It also scales inputs: with the mean and variance of the data's features, as the first
+    layer. Derivatives by all four are true ones: ∂J/∂g = Σ δ ⊙ x̂, ∂J/∂b = Σ δ, and with s = 1/√(var + epsilon)
+    ∂J/∂mean = -Σ δ ⊙ g s, ∂J/∂var = -½ Σ δ ⊙ g s² x̂. The tape is x̂, and g s and s, once
+    for all positions of an example (so `by_position` is not claimed). Source: Ioffe & Szegedy, 2015.
+
+    Args:
+        n: number of features.
+        epsilon: what keeps the root away from 0.
+
+    Raises:
+        ValueError: n below 1 or a negative epsilon; at `forward`, inputs with other than n features.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> layer = fn.FrozenBatchNorm(1, epsilon=0.0)
+        >>> params = layer.init(jax.random.key(0)) | {"mean": jnp.array([2.0]), "var": jnp.array([4.0])}
+        >>> layer.forward(params, jnp.array([[0.0], [6.0]]))[0].tolist()
+        [[-1.0], [2.0]]
+    """
+
+    n: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        return {"g": _start(1, self.n), "b": _start(0, self.n), "mean": _start(0, self.n), "var": _start(1, self.n)}
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        check_features(self, x, params["g"], self.n)
+        scale = self._scale(params)
+        normal = (x - _broadcast(params["mean"], x)) * _broadcast(scale, x)
+        each = (len(x), *[1] * (x.ndim - 2), self.n)  # of every example and position the same, so positions share it
+        kept = normal, jnp.broadcast_to(params["g"] * scale, each), jnp.broadcast_to(scale, each)
+        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), kept
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return delta * _broadcast(params["g"] * self._scale(params), delta), delta
+
+    def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        normal, slope, scale = map(wide, tape)
+        mean, rows = wide(deltas) * slope, _rows(deltas)
+        return {
+            "g": _of_gain(normal, deltas),
+            "b": total(deltas, rows),
+            "mean": -total(mean, rows),
+            "var": -0.5 * total(mean * normal * scale, rows),
+        }
+
+    def _scale(self, params: Any) -> jax.Array:
+        return lax.rsqrt(wide(params["var"]) + self.epsilon).astype(params["var"].dtype)
+
+
+# ------------------------------------------------------------------ what they are made of
+def _check(layer: LayerNorm | RMSNorm | GroupNorm | FrozenBatchNorm) -> None:
+    if layer.n < 1 or layer.epsilon < 0:
+        raise ValueError(f"{layer}: n must be 1 or more and epsilon 0 or more.")
+
+
+def _normal(
+    x: jax.Array, epsilon: float, fold: Callable[..., jax.Array], centre: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """x̂, and what the (shifted) values were multiplied by, in float32 or better; `fold` reduces what is alike."""
+    values = x.astype(accumulation_type(x.dtype))
+    unit, epsilon_there = _unit(values, fold, epsilon)
+    values = values * unit
+    if centre:
+        values = values - fold(jnp.mean, values)
+    scale = lax.rsqrt(fold(jnp.mean, values * values) + epsilon_there)
+    return (values * scale).astype(x.dtype), scale * unit
+
+
+def _through(normal: jax.Array, scale: jax.Array, u: jax.Array, centre: bool = True) -> jax.Array:
+    """The error signal u at x̂, back at x, where x̂ is over the last axis."""
+    dtype, u, normal = u.dtype, u.astype(scale.dtype), normal.astype(scale.dtype)
+    back = u - normal * _over_features(jnp.mean, u * normal)
+    if centre:
+        back = back - _over_features(jnp.mean, u)
+    return (back * scale).astype(dtype)
+
+
+def _over_features(reduce: Callable[..., jax.Array], values: jax.Array) -> jax.Array:
+    return reduce(values, values.ndim - 1, keepdims=True)
+
+
+def _unit(values: jax.Array, fold: Callable[..., jax.Array], epsilon: float) -> tuple[jax.Array, jax.Array]:
+    """A power of two for what belongs together, 1 but where squares would overflow, and ε for what it scales."""
     info = jnp.finfo(values.dtype)
-    far = lax.stop_gradient(jnp.max(jnp.abs(values), -1, keepdims=True)) > 2.0 ** (info.maxexp * 2 // 5)
+    far = lax.stop_gradient(fold(partial(jnp.max, initial=0), jnp.abs(values))) > 2.0 ** (info.maxexp * 2 // 5)
     least = np.asarray(info.smallest_normal, values.dtype)  # what is left of ε there would vanish
     return jnp.where(far, 2.0 ** -(info.maxexp * 4 // 5), 1).astype(values.dtype), jnp.where(far, least, epsilon)
+
+
+def _sums_over_positions(normal: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Σ_p δ x̂ and Σ_p δ of each example and feature, (m, n)."""
+    positions = tuple(range(1, delta.ndim - 1))
+    return total(wide(delta) * wide(normal), positions), total(delta, positions)
+
+
+def _of_gain(normal: jax.Array, deltas: jax.Array) -> jax.Array:
+    return total(wide(deltas) * wide(normal), _rows(deltas))
+
+
+def _rows(values: jax.Array) -> tuple[int, ...]:
+    return tuple(range(values.ndim - 1))
+
+
+def _broadcast(features: jax.Array, like: jax.Array) -> jax.Array:
+    return lax.broadcast(features, like.shape[:-1])
+
+
+def _start(value: float, n: int) -> jax.Array:
+    return jnp.full(n, value, jnp.zeros(()).dtype)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet._core import arguments
+from funcnet._core import arguments, walkers
 from funcnet._core.logs import warn
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
@@ -69,6 +69,9 @@ def fit_many(
 
     with parameters of the data's type, up to rounding, since many small matrix products are summed in another order
     than one. A lane that stops early stands still until the last one ends.
+
+    Lanes of a network with convolutions run one after the other in that loop, which is faster: `vmap` over kernels
+    makes grouped convolutions.
 
     The data are shared. A lane adds about: params × (3 + the optimiser's copies, 2 for Adam, + 1 with early
     stopping), an integer for every example (its order), one batch's tape, and the outputs for data
@@ -137,7 +140,7 @@ def _run_many(job: Job, start: Progress, until: int | jax.Array) -> Progress:
     def one(penalty: Penalty | None, start: Progress) -> Progress:
         return loop.run(job.with_penalty(penalty), start, until)
 
-    return jax.vmap(one)(job.options.penalty, start)
+    return _for_each_lane(job, one, job.options.penalty, start)
 
 
 @Program
@@ -147,7 +150,14 @@ def _replay_many(job: Job, state: TrainState) -> Replayed:
     def one(penalty: Penalty | None, state: TrainState) -> Replayed:
         return replay(job.with_penalty(penalty).options, state, job.data, job.m)
 
-    return jax.vmap(one)(job.options.penalty, state)
+    return _for_each_lane(job, one, job.options.penalty, state)
+
+
+def _for_each_lane(job: Job, one: Callable[..., Any], *lanes: Any) -> Any:
+    """`one` of every lane, side by side; or one lane after the other, where a layer says that this is faster."""
+    if any(getattr(layer, "slow_under_vmap", False) for _, layer in walkers.leaves(job.options.net)):
+        return jax.lax.map(lambda lane: one(*lane), lanes)
+    return jax.vmap(one)(*lanes)
 
 
 def _trainings(

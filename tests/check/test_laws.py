@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 from stacks import Attending, Recomputed, SideBySide, Stack, Window
-from table import params_of, random
+from table import disagreement, params_of, random
 
 import funcnet as fn
 from funcnet._core.numerics import wide
@@ -528,6 +528,49 @@ class FourTimes:
 @pytest.mark.fast
 def test_a_leaf_may_use_a_parameter_several_times():
     assert not broken_laws(FourTimes(3))
+
+
+@fn.spec
+class TiedAutoencoder:
+    """y = tanh(x w + b) wᵀ + c: one matrix, there and back."""
+
+    n_in: int
+    n_hidden: int
+
+    def init(self, key):
+        b, c = jnp.zeros(self.n_hidden), jnp.zeros(self.n_in)
+        return {"w": jax.random.normal(key, (self.n_in, self.n_hidden)), "b": b, "c": c}
+
+    def forward(self, params, x):
+        h = jnp.tanh(x @ params["w"] + params["b"][None])
+        return h @ params["w"].T + params["c"][None], (x, h)
+
+    def backward(self, params, tape, delta):
+        inner = (delta @ params["w"]) * (1 - tape[1] ** 2)
+        return inner @ params["w"].T, (inner, delta)
+
+    def gradient(self, tape, deltas):
+        (x, h), (inner, delta) = (map(wide, kept) for kept in (tape, deltas))
+        return {"w": x.T @ inner + delta.T @ h, "b": inner.sum(0), "c": delta.sum(0)}
+
+
+@pytest.mark.fast
+def test_a_tied_autoencoder_is_one_leaf_with_the_norms_of_jax():
+    net, loss = fn.Chain(fn.Dense(3, 3), TiedAutoencoder(3, 2)), fn.SquaredError()
+    params = params_of(net)
+    assert not broken_laws(net, params)
+
+    @jax.jit
+    def norms(params, x):
+        def of_one(one):
+            squares = jax.tree.map(
+                lambda g: (g * g).sum(), jax.grad(fn.cost, 2)(net, loss, params, one[None], one[None])
+            )
+            return sum(jax.tree.leaves(squares))
+
+        return fn.example_square_norms(net, fn.backprop(net, loss, params, x, x)), lax.map(of_one, x)
+
+    assert disagreement(*norms(params, X)) <= 1e-12
 
 
 @fn.spec

@@ -10,22 +10,20 @@ import funcnet as fn
 
 each_layer = pytest.mark.parametrize("row", LAYERS, ids=lambda row: repr(row.layer))
 # One layer of a class, and each combination of them: for laws that hold of a class whatever its numbers are.
-ONE_OF_A_KIND = [
-    row
-    for row in LAYERS
-    if row.layer not in (fn.Dense(4, 1, bias=False), fn.LeakyReLU(0.3), fn.ELU(0.7), fn.LayerNorm(4, epsilon=0.1))
-]
+AGAIN = [fn.Dense(4, 1, bias=False), fn.LeakyReLU(0.3), fn.ELU(0.7), fn.LayerNorm(4, epsilon=0.1)]
+AGAIN += [fn.Conv(2, 3, (3,), bias=False, init=fn.GlorotUniform())]
+ONE_OF_A_KIND = [row for row in LAYERS if row.layer not in AGAIN]
 each_kind = pytest.mark.parametrize("row", ONE_OF_A_KIND, ids=lambda row: repr(row.layer))
 
 
 def by_hand(layer, params, x, key, delta):
-    y, tape = layer.forward(params, x, key)
+    y, tape = fn.layer_forward(layer, params, x, key)
     input_delta, deltas = layer.backward(params, tape, delta)
     return y, fn.gradient(layer, tape, deltas), input_delta
 
 
 def by_jax(layer, params, x, key, delta):
-    y, pullback = jax.vjp(lambda params, x: layer.forward(params, x, key)[0], params, x)
+    y, pullback = jax.vjp(lambda params, x: fn.layer_forward(layer, params, x, key)[0], params, x)
     return y, *pullback(delta)
 
 
@@ -35,7 +33,7 @@ def both_ways(layer, params, x, key, delta):
 
 
 def batch(row, positions=(), m=5, dtype=np.float64):
-    x = random(1, m, *positions, row.features, dtype=dtype)
+    x = random(1, *row.shape(m, positions), dtype=dtype)
     params = params_of(row.layer, dtype=dtype)
     y = jax.eval_shape(lambda p, x: row.layer.forward(p, x)[0], params, x)
     return params, x, random(2, *y.shape, dtype=dtype)
@@ -115,7 +113,7 @@ def test_jit_equals_eager(row):
 
 @pytest.mark.fast
 @each_kind
-def test_under_vmap_over_params_and_x_without_positions_they_are_those_of_jax(row):
+def test_under_vmap_over_params_and_x_without_positions_if_they_can_they_are_those_of_jax(row):
     params, x, delta = batch(row)
 
     @jax.jit
@@ -152,12 +150,12 @@ def test_empty_batch_gives_zero_gradient(row):
     def run(*batches):
         results = []
         for x in batches:
-            y, tape = row.layer.forward(params, x, row.key)
+            y, tape = fn.layer_forward(row.layer, params, x, row.key)
             input_delta, deltas = row.layer.backward(params, tape, y)
             results.append((input_delta, fn.gradient(row.layer, tape, deltas)))
         return results
 
-    batches = [jnp.zeros((0, *positions, row.features)) for positions in ((), (0,))]
+    batches = [jnp.zeros(shape) for shape in {row.shape(0), row.shape(0, (0,))}]
     for x, (input_delta, grads) in zip(batches, run(*batches)):
         assert input_delta.shape == x.shape
         assert jax.tree.map(np.shape, grads) == jax.tree.map(np.shape, params)
@@ -224,10 +222,10 @@ def test_a_key_per_example_makes_the_draw_independent_of_the_batch():
 
 
 @pytest.mark.fast
-def test_layers_of_a_chain_draw_differently():
-    _, (first, second) = fn.Chain(fn.Dropout(0.5), fn.Dropout(0.5)).forward(
-        ((), ()), jnp.ones((5, 40)), jax.random.key(0)
-    )
+@pytest.mark.parametrize("kind", [fn.Chain, fn.Parallel])
+def test_layers_of_a_combinator_draw_differently(kind):
+    _, tape = kind(fn.Dropout(0.5), fn.Dropout(0.5)).forward(((), ()), jnp.ones((5, 40)), jax.random.key(0))
+    first, second = (mask for mask in jax.tree.leaves(tape) if mask.size)
     assert not (first == second).all()
 
 

@@ -1,0 +1,184 @@
+"""`MaxPool`, `AvgPool`, `GlobalAveragePool`: fewer positions; `Flatten`: positions and features as features."""
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.sliding import (
+    Padding,
+    Sliding,
+    check_positions,
+    check_window,
+    entries,
+    shape_alone,
+    slide,
+    tiled,
+    unviews,
+    views,
+)
+from funcnet._core.specs import spec
+from funcnet.layers.base import Parameterless, Pass
+
+
+@spec
+class MaxPool(Parameterless):
+    """y[p, c] = max_o x[stride p + o - before, c] over a window, each feature alone; padding never wins.
+
+    The tape is which of its window's entries won, one byte an output (two for windows of more than 256 entries), and
+    x's shape: the error goes to the winner, of equal ones to the first (as in PyTorch).
+
+    Args:
+        window: its size on each axis of positions, such as (2, 2).
+        stride: how far it moves on each; None: by its own size.
+        padding: "SAME", "VALID" or ((before, after), …), less than the window.
+
+    Raises:
+        ValueError: sizes that do not fit together; at `forward`, inputs with other axes, or smaller than the window.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.MaxPool((2, 2)).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))
+        >>> y[0, :, :, 0].tolist()
+        [[5.0, 7.0], [13.0, 15.0]]
+    """
+
+    window: tuple[int, ...]
+    stride: tuple[int, ...] | None = None
+    padding: Padding = "VALID"
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        window = _window(self, x.shape)
+        number = np.uint8 if entries(window) <= 256 else np.uint16
+        first, *others = views(window, x, -np.inf)
+        largest, winner = first, jnp.zeros(first.shape, number)
+        for i, seen in enumerate(others, 1):
+            winner = jnp.where(seen > largest, number(i), winner)
+            largest = lax.max(largest, seen)
+        return largest, (winner, shape_alone(x))
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
+        winner, shape = tape
+        window = _window(self, shape.shape[:-1])
+        if window.tiles:
+            each = jnp.arange(entries(window), dtype=winner.dtype)[:, None]
+            won = jnp.expand_dims(winner, -2) == each.reshape(*[1] * (winner.ndim - 1), *each.shape)
+            return tiled(window, jnp.where(won, jnp.expand_dims(delta, -2), 0)), delta
+        return unviews(window, [jnp.where(winner == i, delta, 0) for i in range(entries(window))]), delta
+
+
+@spec
+class AvgPool(Parameterless):
+    """y[p, c] = the mean of x[stride p + o - before, c] over a window, each feature alone; padding counts as 0.
+
+    (As in PyTorch and Flax.) The tape is x's shape: the error is spread evenly over the window.
+
+    Args:
+        window, stride, padding: as for `MaxPool`.
+
+    Raises:
+        ValueError: as for `MaxPool`.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.AvgPool((2, 2)).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))
+        >>> y[0, :, :, 0].tolist()
+        [[2.5, 4.5], [10.5, 12.5]]
+    """
+
+    window: tuple[int, ...]
+    stride: tuple[int, ...] | None = None
+    padding: Padding = "VALID"
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        window, wide = _window(self, x.shape), accumulation_type(x.dtype)
+        seen = [view.astype(wide) for view in views(window, x)]
+        return (sum(seen[1:], seen[0]) / entries(window)).astype(x.dtype), shape_alone(x)
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        window = _window(self, tape.shape[:-1])
+        number = entries(window)
+        each = delta / number
+        if window.tiles:
+            return tiled(window, jnp.repeat(jnp.expand_dims(each, -2), number, -2)), delta
+        return unviews(window, [each] * number), delta
+
+
+@spec
+class GlobalAveragePool(Parameterless):
+    """y[c] = the mean of x[p, c] over all positions: (m, *positions, n) to (m, n). The tape is x's shape.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.GlobalAveragePool().forward((), jnp.arange(4.0).reshape(1, 2, 2, 1))[0].tolist()
+        [[1.5]]
+    """
+
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        positions = _positions(self, x)
+        return (total(x, tuple(range(1, x.ndim - 1))) / positions).astype(x.dtype), shape_alone(x)
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        m, *positions, n, _ = tape.shape
+        each = delta.reshape(m, *[1] * len(positions), n) / math.prod(positions)
+        return jnp.broadcast_to(each, (m, *positions, n)), delta
+
+
+@spec
+class Flatten(Parameterless):
+    """(m, *positions, features) to (m, positions · features), features of a position side by side.
+
+    The tape is x's shape. Before the first `Dense` behind convolutions; or as the first layer, for images (m, h, w).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.Flatten().forward((), jnp.ones((5, 4, 4, 8)))[0].shape
+        (5, 128)
+    """
+
+    keeps_size: ClassVar[bool] = False
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+        return x.reshape(len(x), math.prod(x.shape[1:])), shape_alone(x)
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return delta.reshape(tape.shape[:-1]), delta
+
+
+def _check(layer: MaxPool | AvgPool) -> None:
+    check_window(layer, "window", layer.window, layer.padding, stride=layer.stride or layer.window)
+    sides = () if isinstance(layer.padding, str) else layer.padding
+    if any(max(pair) >= size for pair, size in zip(sides, layer.window)):
+        raise ValueError(f"{layer}: padding must be less than the window, which would see nothing else.")
+
+
+def _window(layer: MaxPool | AvgPool, shape: tuple[int, ...]) -> Sliding:
+    check_positions(layer, shape, len(layer.window))
+    ones = (1,) * len(layer.window)
+    return slide(layer, shape[1:-1], layer.window, layer.stride or layer.window, ones, layer.padding)
+
+
+def _positions(layer: GlobalAveragePool, x: jax.Array) -> int:
+    positions = math.prod(x.shape[1:-1])
+    if x.ndim < 3 or not positions:
+        raise ValueError(f"{layer}: expected inputs (m, *positions, features) with positions, got shape {x.shape}.")
+    return positions
