@@ -190,7 +190,7 @@ def check_features(layer: object, x: jax.Array, w: jax.Array, features: int) -> 
     if x.shape[-1] != features:
         raise ValueError(
             f"{layer}: expected inputs with {features} features on the last axis, got shape {x.shape}. "
-            f"Make it {type(layer).__name__}({x.shape[-1]}, …), or check the layer before it."
+            f"Check the previous layer's size, or make this one {type(layer).__name__}({x.shape[-1]}, …)."
         )
     if x.dtype != w.dtype:
         raise TypeError(

@@ -1,9 +1,9 @@
 """What a leaf layer's tape and deltas hold of each example: functions of one leaf, for `contract` and `pull`.
 
-A layer may have a cheaper form of its own (`square_norms`, `square_sum`, `inner`), or say that an example's gradient
-is a product of matrices (`as_dense`), from which all three follow. Where it has none of these, or declines by None,
-the generic form serves: `gradient` of one example after the other, a block of them at a time. A block's gradients
-take no more room than the layer's tape and deltas do.
+A layer may have a cheaper form of its own (`example_gradients`, `square_norms`, `square_sum`, `inner`), or say that an
+example's gradient is a product of matrices (`as_dense`), from which the last three follow. Where it has none of these,
+or declines by None, the generic form serves: `gradient` of one example after the other, a block of them at a time. A
+block's gradients take no more room than the layer's tape and deltas do.
 """
 
 import math
@@ -67,6 +67,9 @@ def are_small(leaf: Layer, tape: Tree, deltas: Tree) -> bool:
 # ------------------------------------------------------------------ of each example
 def gradients(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """The gradient of each example: arrays (m, …)."""
+    own = cheaper(leaf, "example_gradients", tape, deltas)
+    if own is not None:
+        return own
 
     def one(tape: Tree, deltas: Tree) -> Tree:
         return leaf.gradient(*jax.tree.map(lambda a: a[None], (tape, deltas)))

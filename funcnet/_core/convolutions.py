@@ -56,10 +56,7 @@ def kernel_gradient(x: jax.Array, delta: jax.Array, window: Sliding, groups: int
         signals = delta.reshape(rows, groups, k)
         sums = jnp.stack([_products(view.reshape(rows, groups, c), signals) for view in views(window, x)])
     else:
-        sides = [
-            (before, reach + e - 1 - n - before)
-            for (before, _), reach, e, n in zip(window.padding, window.reached, window.extent, window.inner)
-        ]
+        sides = _sides_of_kernel(window)
 
         def of_group(both: tuple[jax.Array, jax.Array]) -> jax.Array:
             return sum_of_correlations(*both, window.stride, window.dilation, sides)
@@ -74,6 +71,33 @@ def kernel_gradient(x: jax.Array, delta: jax.Array, window: Sliding, groups: int
     return sums.reshape(*window.kernel, c, groups * k)
 
 
+def one_after_the_other(window: Sliding, groups: int) -> bool:
+    """Whether `kernel_gradients` is the faster way to each example's gradient."""
+    return needed() and groups == 1 and len(window.kernel) > 1 and max(window.kernel) > 1
+
+
+def kernel_gradients(x: jax.Array, delta: jax.Array, window: Sliding) -> jax.Array:
+    """`kernel_gradient` of each example alone, (m, *kernel, c, k), one example after the other.
+
+    Each is a convolution over all axes of positions but the last: places on that one are features, which are summed
+    over. On CPUs it takes 0.5 to 1.2 of the time of a product for every entry of the kernel, and less memory.
+    """
+    n, (*others, last), c = len(window.kernel), window.kernel, x.shape[-1]
+    along = Sliding(*(field[-1:] for field in window))  # the window on the last axis alone
+
+    def one(example: tuple[jax.Array, jax.Array]) -> jax.Array:
+        x, delta = example
+        seen = jnp.stack(list(views(along, x.reshape(-1, *x.shape[-2:]))))  # (last, inner of the others, outer, c)
+        images = jnp.moveaxis(seen, -1, 1).reshape(last * c, *window.inner[:-1], along.outer[0])
+        sums = lax.conv_general_dilated(
+            images, delta, window.dilation[:-1], _sides_of_kernel(window)[:-1], rhs_dilation=window.stride[:-1],
+            dimension_numbers=features_last(n - 1), preferred_element_type=accumulation_type(x.dtype),
+        )  # fmt: skip
+        return jnp.moveaxis(sums.reshape(last, c, *others, delta.shape[-1]), (0, 1), (-3, -2))
+
+    return lax.map(one, (x, delta))
+
+
 def swapped(w: jax.Array, groups: int = 1) -> jax.Array:
     """A kernel (*kernel, n_in/groups, n_out) as one from the outputs to the inputs: (*kernel, n_out/groups, n_in)."""
     *kernel, c, k = w.shape
@@ -85,6 +109,12 @@ def sides_of_transpose(window: Sliding) -> list[tuple[int, int]]:
     """The padding with which the flipped kernel over the outer positions, put apart, gives the inner ones."""
     sides = zip(window.padding, window.extent, window.inner, window.reached)
     return [(e - 1 - before, n - reach + before) for (before, _), e, n, reach in sides]
+
+
+def _sides_of_kernel(window: Sliding) -> list[tuple[int, int]]:
+    """The padding with which delta, put apart, over the inner positions gives the kernel's entries."""
+    sides = zip(window.padding, window.reached, window.extent, window.inner)
+    return [(before, reach + e - 1 - n - before) for (before, _), reach, e, n in sides]
 
 
 def _products(x: jax.Array, delta: jax.Array) -> jax.Array:

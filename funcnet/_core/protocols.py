@@ -49,13 +49,14 @@ class Layer(Protocol):
     Optional functions are cheaper than `gradient` of one example after the other. Each may be None, or return None
     where it does not serve:
 
+    - `example_gradients(tape, deltas)`: the gradient of each example, arrays (m, …);
     - `square_norms(tape, deltas)`: Σ g_i² over the parameters, (m,);
     - `square_sum(tape, deltas)`: Σ_i g_i² entry by entry, like params;
     - `inner(tape, deltas, tape2, deltas2)`: inner products of the gradients of two batches, (m, m');
     - `as_dense(tape, deltas)`: inputs (m, T, a) and signals (m, T, g), whose product over T is the example's gradient
       as a matrix: its rows are `"w"`, flattened to (-1, g). With True as a third, a constant 1 follows every input, and
-      its row is `"b"`. The three above and K-FAC's factors follow from it. A layer whose `as_dense` is not None gives
-      the form for all inputs.
+      its row is `"b"`. Norms, sums and products above and K-FAC's factors follow from it. A layer whose `as_dense` is
+      not None gives the form for all inputs.
     """
 
     def __hash__(self) -> int:

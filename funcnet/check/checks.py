@@ -109,8 +109,8 @@ def check_layer(
     - Examples: `backward` and `gradient` are linear in δ; an example's output and error signal do not depend
       on its batch; the gradient of a batch is the sum of those of its examples, and a row of tape and deltas
       holds all of its example; what is not finite in one example stays there; integers have no error signal.
-    - Claims: `square_norms`, `square_sum`, `inner` and `as_dense` are those of the examples' own gradients,
-      and with `by_position` positions are as examples.
+    - Claims: `example_gradients`, `square_norms`, `square_sum`, `inner` and `as_dense` are those of the examples' own
+      gradients, and with `by_position` positions are as examples.
     - Independence: `backward` reads no additive parameter (one called `b`) and makes nothing of the forward
       pass again from the parameters, so that other ones may take their place (`FeedbackAlignment`); without
       a declared key the output depends on none; another segment's input changes nothing; no state.

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcnet._core.arguments import check_features
-from funcnet._core.convolutions import convolved, kernel_gradient, sides_of_transpose, spread, swapped
+from funcnet._core.convolutions import (
+    convolved,
+    kernel_gradient,
+    kernel_gradients,
+    one_after_the_other,
+    sides_of_transpose,
+    spread,
+    swapped,
+)
 from funcnet._core.numerics import total
 from funcnet._core.protocols import Initializer
 from funcnet._core.sliding import (
@@ -107,6 +115,12 @@ class Conv:
     def gradient(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
         return _with_bias_gradient(self, kernel_gradient(tape, deltas, self._window(tape), self.groups), deltas)
 
+    def example_gradients(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array] | None:
+        window = self._window(tape)
+        if not one_after_the_other(window, self.groups):
+            return None
+        return _with_bias_gradients(self, kernel_gradients(tape, deltas, window), deltas)
+
     def as_dense(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool] | None:
         """A `Dense` over patches (Grosse & Martens, 2016): (m, T, kernel · n_in) and (m, T, n_out)."""
         return None if self.groups > 1 else (_patches(self._window(tape), tape), _as_rows(deltas), self.bias)
@@ -187,6 +201,12 @@ class ConvTranspose:
         w = swapped(kernel_gradient(deltas, tape, self._window(tape), self.groups), self.groups)
         return _with_bias_gradient(self, w, deltas)
 
+    def example_gradients(self, tape: jax.Array, deltas: jax.Array) -> dict[str, jax.Array] | None:
+        window = self._window(tape)
+        if not one_after_the_other(window, self.groups):
+            return None
+        return _with_bias_gradients(self, swapped(kernel_gradients(deltas, tape, window)), deltas)
+
     def as_dense(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool] | None:
         """A `Dense` over patches of the inputs, put apart by the stride: the flipped kernel slides over them."""
         if self.groups > 1:
@@ -254,3 +274,7 @@ def _with_bias(layer: Conv | ConvTranspose, params: Any, z: jax.Array) -> jax.Ar
 
 def _with_bias_gradient(layer: Conv | ConvTranspose, w: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
     return {"w": w, "b": total(deltas, tuple(range(deltas.ndim - 1)))} if layer.bias else {"w": w}
+
+
+def _with_bias_gradients(layer: Conv | ConvTranspose, w: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
+    return {"w": w, "b": total(deltas, tuple(range(1, deltas.ndim - 1)))} if layer.bias else {"w": w}

@@ -326,3 +326,64 @@ def test_overfitting_story(tmp_path):
     assert f"validation cost {lowest} at its least (epoch {epoch:.0f})" in printed
     assert [f"says of {name}: healthy" in printed for name in rows] == [True] * 3, printed
     assert (tmp_path / "few_digits.png").stat().st_size > 50_000
+
+
+@pytest.mark.thorough
+def test_convolutions_story(fashion):
+    options = {"splits": 1, "digit-epochs": 10, "epochs": 20, "data": fashion, "picture": fashion / "kernels.png"}
+    printed = run(ROOT / "examples" / "17_convolutions.py", *(f"--{name}={value}" for name, value in options.items()))
+    assert "1437 digits of 8 × 8 to learn from, 360 for the test, 1 random splits" in printed
+    assert "360 pictures of 28 × 28 to learn from, 50 for the test, epochs: 20" in printed
+    digits, clothes = printed.split("pictures of 28 × 28")
+    for part, networks, least in (
+        (digits, {"dense": 9_610, "convolutions": 9_930, "convolutions, moved": 9_930}, 94),
+        (clothes, {"dense": 101_770, "convolutions": 206_922}, 90),
+    ):
+        for name, numbers in networks.items():
+            row = re.search(rf"^{name} +([\d,]+) +([\d.]+) % +[\d.]+ s$", part, re.M)
+            assert row[1] == f"{numbers:,}", printed
+            assert float(row[2]) >= least, printed
+    assert (fashion / "kernels.png").stat().st_size > 10_000
+
+
+@pytest.mark.thorough
+def test_convolutions_story_does_without_fashion(tmp_path):
+    quick = ("--splits", 1, "--digit-epochs", 1, "--data", tmp_path)
+    printed = run(ROOT / "examples" / "17_convolutions.py", *quick, cwd=tmp_path)
+    assert f"No Fashion-MNIST, then. There is no train-{PICTURES} or train-{PICTURES}.gz in {tmp_path}." in printed
+    assert (tmp_path / "convolutions.png").stat().st_size > 10_000
+
+
+@pytest.mark.thorough
+@needs_accounting
+def test_private_images_story(fashion):
+    options = {"epsilon": 50, "epochs": 10, "batch-size": 100, "learning-rate": 2, "examples": 300, "states": 6}
+    options |= {"data": fashion, "picture": fashion / "private.png"}
+    printed = run(ROOT / "examples" / "18_private_images.py", *(f"--{name}={value}" for name, value in options.items()))
+    assert "300 pictures to learn from, 60 held out, 50 for the test" in printed
+    assert "300 pictures, 30 with a wrong label" in printed
+    spent, _, held_out = re.search(r"^ +10 +([\d.]+) +([\d.]+)% +([\d.]+)%$", printed, re.M).groups()
+    assert float(spent) == pytest.approx(50, rel=0.02), printed
+    assert float(held_out) >= 50, printed
+    for score in ("cost", "‖error at the output‖²"):
+        precision, recall = re.search(rf"^{score} +.* ([\d.]+)% / ([\d.]+)% +.*%$", printed, re.M).groups()
+        assert precision == recall, printed  # as many suspected as are wrong
+        assert float(recall) >= 60, printed
+    assert (fashion / "private.png").stat().st_size > 50_000
+
+
+@pytest.mark.thorough
+def test_saliency_story(fashion):
+    options = {"epochs": 12, "points": 30, "data": fashion, "picture": fashion / "saliency.png"}
+    printed = run(ROOT / "examples" / "19_saliency.py", *(f"--{name}={value}" for name, value in options.items()))
+    parts = printed.split("\nFashion-MNIST: ")
+    for part, seen in zip(parts, ("1437 pictures learned from", "360 pictures learned from"), strict=True):
+        assert seen in part, printed
+        gained = float(re.search(r"black picture: ([\d.-]+) on average", part)[1])
+        total, off = re.search(r"^integrated gradients +([\d.-]+), off by ([\d.]+)", part, re.M).groups()
+        assert float(total) == pytest.approx(gained, abs=0.1), printed
+        assert float(off) < 0.1, printed
+    chance, *methods = (float(share) for share in re.findall(r"^[\w ×]+ +([\d.]+)%$", parts[0], re.M))
+    assert len(methods) == 3, printed
+    assert max(methods) < chance - 20, printed
+    assert (fashion / "saliency.png").stat().st_size > 50_000
