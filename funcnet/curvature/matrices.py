@@ -23,7 +23,7 @@ from funcnet.curvature.square_roots import Kind, Pushed, check_key, check_kind, 
 
 
 class KroneckerPair(NamedTuple):
-    """A ⊗ G, which stands for the block of the curvature that belongs to one `Dense`.
+    """A ⊗ G, which stands for the block of the curvature that belongs to one `Dense` or `Conv`.
 
     Attributes:
         a: A = E[a aᵀ], (n_in + 1, n_in + 1): the layer's inputs, with a last 1 for the bias; (n_in, n_in) without bias.
@@ -130,14 +130,15 @@ def kronecker_factors(
     kind: Kind,
     key: jax.Array | None = None,
 ) -> Tree:
-    """For every `Dense` the two factors of A ⊗ G, its block of the curvature: K-FAC, mean over examples.
+    """For every `Dense` and `Conv` the two factors of A ⊗ G, its block of the curvature: K-FAC, mean over examples.
 
     A = E[a aᵀ] over the layer's inputs, where a ends in a 1 for the bias (the homogeneous coordinate of
     Martens & Grosse), and G = E[δ δᵀ] over its error signals. Rows and columns of A ⊗ G belong to `w` with `b`
     as its last row, in C order. For one example without positions it is exact.
 
     Positions count as in "K-FAC expand" (Eschenhagen et al., 2023): A is the mean over all m T positions,
-    G the mean over examples of the sum over positions.
+    G the mean over examples of the sum over positions. A `Conv` is a `Dense` over patches, whose rows of `w` are
+    flattened (KFC; Grosse & Martens, 2016); one with groups has its diagonal.
 
     A layer without this structure (`LayerNorm`, one of your own) has its diagonal in that place: of the
     GGN, or for "empirical" of the squared gradients.
@@ -155,12 +156,12 @@ def kronecker_factors(
             "empirical" (true targets).
 
     Returns:
-        A tree like params, with a `KroneckerPair` in the place of each `Dense`, in float32 or better.
+        A tree like params, with a `KroneckerPair` in the place of each `Dense` or `Conv`, in float32 or better.
 
     Raises:
         What `ggn_diagonal` raises.
 
-    Source: Martens & Grosse, 2015; Botev et al., 2017; Eschenhagen et al., 2023.
+    Source: Martens & Grosse, 2015; Grosse & Martens, 2016; Botev et al., 2017; Eschenhagen et al., 2023.
 
     Example:
         >>> import funcnet as fn

@@ -47,7 +47,7 @@ def scale_by_kfac(
     every: int = 10,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
-    """K-FAC as a transformation of optax: ∇ ← (A + π √λ I)⁻¹ ∇ (G + √λ/π I)⁻¹ at every `Dense`.
+    """K-FAC as a transformation of optax: ∇ ← (A + π √λ I)⁻¹ ∇ (G + √λ/π I)⁻¹ at every `Dense` and `Conv`.
 
     ∇ is the gradient of `w` with that of `b` as its last row, A and G are running averages of
     `kronecker_factors`, λ is the damping, and π² = (tr A / dim A) / (tr G / dim G) shares it between the two. Where

@@ -153,6 +153,19 @@ def test_narrow_types_are_moved_as_they_are_and_propagated_in_the_parameters_typ
     assert values == pytest.approx(fn.evaluate(NET, LOSS, found[0].params, (x.astype(float), Y)), rel=1e-12)
 
 
+def test_images_as_they_come_are_scaled_by_the_first_layer():
+    draw = np.random.default_rng(3)
+    images, labels = draw.integers(0, 256, (20, 6, 6), dtype=np.uint8), draw.integers(0, 3, 20)
+    net = fn.Chain(fn.FrozenBatchNorm(1), fn.Conv(1, 2, (3, 3)), fn.ReLU(), fn.Flatten(), fn.Dense(72, 3))
+    known, *rest = params_of(net, dtype=np.float32)
+    params = (known | {"mean": np.full(1, 127.5, "f"), "var": np.full(1, 5500.0, "f")}, *rest)
+    held = tuple(jax.tree.map(lambda leaf, i=i: i > 0, part) for i, part in enumerate(params))
+    options = {"net": net, "params": params, "loss": fn.CrossEntropy(), "trainable": held, **BARE}
+    as_they_come = fit(images[..., None].view(np.memmap), labels, **options)
+    assert_same_bits(as_they_come, fit(images[..., None].astype(np.float32), labels, **options))
+    assert (as_they_come[0].params[0]["mean"] == 127.5).all()
+
+
 def test_float64_on_the_host_is_float32_on_the_device_where_jax_has_no_other():
     options = {"params": params_of(NET, dtype=np.float32), "validation": tuple(np.asarray(part) for part in HELD)}
     jax.config.update("jax_enable_x64", False)
