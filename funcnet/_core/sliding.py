@@ -49,6 +49,13 @@ class Sliding(NamedTuple):
         return plain and self.stride == self.kernel
 
     @property
+    def on_last_axis(self) -> "Sliding":
+        """The window on the last axis alone."""
+        last = slice(-1, None)
+        sides = self.padding[last]
+        return Sliding(self.kernel[last], self.stride[last], self.dilation[last], sides, self.inner[last])
+
+    @property
     def offsets(self) -> Iterator[tuple[int, ...]]:
         """The window's entries, in the order in which a kernel holds them."""
         return itertools.product(*map(range, self.kernel))

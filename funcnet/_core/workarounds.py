@@ -62,7 +62,12 @@ def set_aside() -> Iterator[None]:
 
 
 def sum_of_correlations(
-    x: jax.Array, delta: jax.Array, stride: tuple[int, ...], dilation: tuple[int, ...], sides: list[tuple[int, int]]
+    x: jax.Array,
+    delta: jax.Array,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    sides: list[tuple[int, int]],
+    groups: int = 1,
 ) -> jax.Array:
     """Σ_ip x_i[stride p + dilation o - before, c] δ_i[p, k], (*kernel, c, k): a convolution's gradient by its kernel.
 
@@ -79,8 +84,13 @@ def sum_of_correlations(
             (n + 1, 0, *range(1, n + 1)), (n + 1, 0, *range(1, n + 1)), (n, n + 1, *range(n))
         )
         return lax.conv_general_dilated(
-            x, delta, dilation, sides, rhs_dilation=stride, dimension_numbers=spec, preferred_element_type=wide
-        )
+            x, delta, dilation, sides, rhs_dilation=stride, dimension_numbers=spec, batch_group_count=groups,
+            preferred_element_type=wide,
+        )  # fmt: skip
+    if groups > 1:
+        parts = [jnp.moveaxis(a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -2, 0) for a in (x, delta)]
+        sums = lax.map(lambda part: sum_of_correlations(part[0], part[1], stride, dilation, sides), tuple(parts))
+        return jnp.concatenate(list(sums), -1)
     spec = features_last(n)
     axes = tuple(range(1, n + 1))
 
