@@ -187,6 +187,12 @@ def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
 
 def check_features(layer: object, x: jax.Array, w: jax.Array, features: int) -> None:
     """Refuse inputs of another size or type than a layer's parameters want."""
+    if x.shape[-1] != features and x.ndim > 2 and x.shape[1] == features:
+        order = (0, *range(2, x.ndim), 1)
+        raise ValueError(
+            f"{layer}: expected inputs with {features} features on the last axis, got shape {x.shape}. There they "
+            f"stand second: use x.transpose({order})."
+        )
     if x.shape[-1] != features:
         raise ValueError(
             f"{layer}: expected inputs with {features} features on the last axis, got shape {x.shape}. "

@@ -13,7 +13,7 @@ from jax import lax
 
 from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.sliding import Sliding, unviews, views
-from funcnet._core.workarounds import features_last, in_blocks_of_examples, needed, sum_of_correlations
+from funcnet._core.workarounds import are_set_aside, features_last, in_blocks_of_examples, needed, sum_of_correlations
 
 
 def convolved(x: jax.Array, w: jax.Array, window: Sliding, groups: int = 1) -> jax.Array:
@@ -51,7 +51,7 @@ def kernel_gradient(x: jax.Array, delta: jax.Array, window: Sliding, groups: int
     c, k = x.shape[-1] // groups, delta.shape[-1] // groups
     if c == 1 and groups > 1 and needed():
         sums = _sums_of_features(_for_outputs(x, delta), delta, window)
-    elif len(x) == 1 or max(window.kernel) == 1:
+    elif max(window.kernel) == 1 or (len(x) == 1 and not are_set_aside()):
         rows = math.prod(delta.shape[:-1])
         signals = delta.reshape(rows, groups, k)
         sums = jnp.stack([_products(view.reshape(rows, groups, c), signals) for view in views(window, x)])

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Padding: TypeAlias = str | tuple[tuple[int, int], ...]
@@ -54,6 +55,17 @@ class Sliding(NamedTuple):
         last = slice(-1, None)
         sides = self.padding[last]
         return Sliding(self.kernel[last], self.stride[last], self.dilation[last], sides, self.inner[last])
+
+    @property
+    def first_inside(self) -> np.ndarray:
+        """Of each place, the number of the first of its window's entries that is no padding: shaped `outer`."""
+        first = np.zeros((1,) * len(self.kernel), int)
+        for axis, (k, s, d, (before, _)) in enumerate(zip(self.kernel, self.stride, self.dilation, self.padding)):
+            skipped = np.maximum(-(-(before - s * np.arange(self.outer[axis])) // d), 0)
+            shape = [1] * len(self.kernel)
+            shape[axis] = -1
+            first = first * k + skipped.reshape(shape)
+        return first
 
     @property
     def offsets(self) -> Iterator[tuple[int, ...]]:
@@ -154,9 +166,11 @@ def check_window(
     """Refuse sizes below 1, of another number than the kernel has axes, and paddings that are none."""
     if not 1 <= len(kernel) <= 3:
         raise ValueError(f"{layer}: {name} needs a size for each of 1, 2 or 3 axes of positions, such as (3, 3).")
-    for title, values in ((name, kernel), *sizes.items()):
+    if min(kernel) < 1:
+        raise ValueError(f"{layer}: {name} must be numbers of 1 or more.")
+    for title, values in sizes.items():
         if len(values) != len(kernel) or min(values) < 1:
-            raise ValueError(f"{layer}: {title} must be {len(kernel)} numbers of 1 or more, as {name} {kernel} has.")
+            raise ValueError(f"{layer}: {title} must be one number, or {len(kernel)}, of 1 or more.")
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"{layer}: padding must be 'SAME', 'VALID' or pairs such as ((1, 1), (1, 1)).")
@@ -172,8 +186,10 @@ def check_positions(layer: object, shape: tuple[int, ...], n: int, features: int
         raise ValueError(
             expected + "If the axis of features is missing, write x[..., None]; if that of examples, x[None]."
         )
+    if len(shape) == 2:
+        sizes = ", ".join((*names, str(features or "features")))
+        raise ValueError(
+            expected + f"Flat rows become images by x.reshape(-1, {sizes}); Flatten comes behind this layer."
+        )
     if len(shape) != n + 2:
-        raise ValueError(expected + "Check the layer before it: Flatten and Dense come behind such layers.")
-    if features not in (None, shape[-1]) and shape[1] == features:
-        order = (0, *range(2, n + 2), 1)
-        raise ValueError(expected + f"There the features stand second; they belong last: x.transpose({order}).")
+        raise ValueError(expected + "Check the layer before it, and the data.")

@@ -169,8 +169,13 @@ def _leaf(cls: type, name: str, value: Any) -> Any:
 
 
 def _remedy(value: Any, kind: Any = None) -> str:
-    if typing.get_origin(kind) is tuple and Ellipsis in typing.get_args(kind) and isinstance(value, int):
-        return f" Write ({value},) for one axis, ({value}, {value}) for two."
+    for part in typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,):
+        item, *rest = typing.get_args(part) or (None,)
+        one = value[0] if isinstance(value, tuple) and value else value
+        if rest == [Ellipsis] and isinstance(one, int) and not isinstance(one, bool):
+            if typing.get_origin(item) is tuple:
+                return f" Write (({one}, {one}), ({one}, {one})) for two axes."
+            return f" Write ({one},) for one axis, ({one}, {one}) for two."
     if isinstance(value, type):
         return f" Write {value.__name__}(...): an instance, not the class."
     if isinstance(value, (np.ndarray, jax.Array)):

@@ -51,6 +51,10 @@ def needed() -> bool:
     return jax.default_backend() == "cpu" and not _plain.get()
 
 
+def are_set_aside() -> bool:
+    return _plain.get()
+
+
 @contextlib.contextmanager
 def set_aside() -> Iterator[None]:
     """Programs as they would be without any workaround for convolutions: XLA counts a loop's operations once only."""

@@ -54,7 +54,7 @@ class Chain(SeveralLayers):
             if size is not None and n_in is not None and size != n_in:
                 several = [getattr(one, "by_position", False) for one in (last, layer)] == [False, True]
                 flat = several and n_in % size == 0
-                remedy = "Put Flatten() between, to take those of all positions, or make" if flat else "Make"
+                remedy = "If there are positions, put Flatten() between; or make" if flat else "Make"
                 raise ValueError(
                     f"Chain: {last} gives {size} features, but {layer} takes {n_in}. {remedy} the two sizes equal."
                 )
@@ -120,8 +120,9 @@ class Residual(OneLayer):
         y, tape = layer_forward(self.layer, params, x, context_of(key))
         if y.shape != x.shape:
             raise ValueError(
-                f"{self}: the branch turns shape {x.shape} into {y.shape}, so the two cannot be added. Where it is "
-                'to change the shape, write Parallel(branch, Conv(n_in, n_out, (1, 1), stride), join="sum").'
+                f"{self}: the branch turns shape {x.shape} into {y.shape}, so the two cannot be added. "
+                'padding="SAME" without a stride keeps the shape; to change it on both ways, write '
+                'Parallel(branch, Conv(n_in, n_out, (1, 1), stride), join="sum").'
             )
         return x + y, tape
 

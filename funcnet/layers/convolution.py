@@ -29,6 +29,7 @@ from funcnet._core.sliding import (
     per_axis,
     slide,
     views,
+    words,
 )
 from funcnet._core.specs import spec
 from funcnet.initializers import HeNormal
@@ -229,7 +230,9 @@ class ConvTranspose:
             spans = zip(positions, stride, dilation, self.kernel_size, cut)
             inner = tuple((n - 1) * s + (k - 1) * d + 1 - c for n, s, d, k, c in spans)
         if min(inner) < 1:
-            raise ValueError(f"{self}: the padding cuts off all that comes of {positions} positions. Use less.")
+            raise ValueError(
+                f"{self}: nothing comes of {words(positions)} positions. Use less padding, or larger inputs."
+            )
         return slide(self, inner, self.kernel_size, stride, dilation, self.padding)
 
 
@@ -245,8 +248,6 @@ def _as_rows(values: jax.Array) -> jax.Array:
 
 
 def _check(layer: Conv | ConvTranspose) -> None:
-    for name in ("stride", "dilation"):
-        object.__setattr__(layer, name, in_short(getattr(layer, name)))
     if min(layer.n_in, layer.n_out, layer.groups) < 1:
         raise ValueError(f"{layer}: sizes must be 1 or more.")
     if layer.n_in % layer.groups or layer.n_out % layer.groups:
@@ -254,6 +255,8 @@ def _check(layer: Conv | ConvTranspose) -> None:
     axes = len(layer.kernel_size)
     sizes = {name: per_axis(getattr(layer, name), axes) for name in ("stride", "dilation")}
     check_window(layer, "kernel_size", layer.kernel_size, layer.padding, **sizes)
+    for name, values in sizes.items():
+        object.__setattr__(layer, name, in_short(values))
 
 
 def _init(layer: Conv | ConvTranspose, key: jax.Array) -> dict[str, jax.Array]:

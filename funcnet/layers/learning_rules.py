@@ -25,7 +25,8 @@ class FeedbackAlignment(OneLayer):
     Source: Lillicrap et al., 2016.
 
     Args:
-        layer: a network. Every `Dense` and `Conv` in it gets a B, so the output's error signal is still the true one.
+        layer: a network. Every `Dense` and convolution in it gets a B, so the output's error signal is still the true
+            one.
         seed: what B is drawn from. It has nothing in common with the network's own starting values, whatever key
             those are drawn from.
 

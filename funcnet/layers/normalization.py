@@ -196,10 +196,12 @@ class FrozenBatchNorm(_KeepsFeatures):
     """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(var + epsilon): batch normalisation as a trained network evaluates it.
 
     Parameters: `{"g", "b", "mean", "var"}`, (n,) each, starting at 1, 0, 0 and 1: statistics that are known. Hold them
-    in training by `trainable`. It also scales inputs: with the mean and variance of the data's features, as the first
-    layer. Derivatives by all four are true ones: ∂J/∂g = Σ δ ⊙ x̂, ∂J/∂b = Σ δ, and with s = 1/√(var + epsilon)
-    ∂J/∂mean = -Σ δ ⊙ g s, ∂J/∂var = -½ Σ δ ⊙ g s² x̂. The tape is x̂, and g s and s, once
-    for all positions of an example (so `by_position` is not claimed). Source: Ioffe & Szegedy, 2015.
+    in training by `trainable`, else they are learned like the rest, and a var below 0 ends in NaN. The layer also
+    scales inputs: with the mean and variance of the data's features, as the first one.
+
+    Derivatives by all four are true ones: ∂J/∂g = Σ δ ⊙ x̂, ∂J/∂b = Σ δ, and with s = 1/√(var + epsilon)
+    ∂J/∂mean = -Σ δ ⊙ g s, ∂J/∂var = -½ Σ δ ⊙ g s² x̂. The tape is x̂, and g s and s, once for all positions of an
+    example (so `by_position` is not claimed). Source: Ioffe & Szegedy, 2015.
 
     Args:
         n: number of features.

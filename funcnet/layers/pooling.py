@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcnet._core.numerics import accumulation_type, total
+from funcnet._core.numerics import total, wide
 from funcnet._core.sliding import (
     Padding,
+    PerAxis,
     Sliding,
     check_positions,
     check_window,
     entries,
+    in_short,
+    per_axis,
     shape_alone,
     slide,
     tiled,
@@ -34,7 +37,7 @@ class MaxPool(Parameterless):
 
     Args:
         window: its size on each axis of positions, such as (2, 2).
-        stride: how far it moves on each; None: by its own size.
+        stride: how far it moves, one number or one for each axis; None: by its own size.
         padding: "SAME", "VALID" or ((before, after), …), less than the window.
 
     Raises:
@@ -48,7 +51,7 @@ class MaxPool(Parameterless):
     """
 
     window: tuple[int, ...]
-    stride: tuple[int, ...] | None = None
+    stride: PerAxis | None = None
     padding: Padding = "VALID"
     by_position: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
@@ -60,9 +63,10 @@ class MaxPool(Parameterless):
         window = _window(self, x.shape)
         number = np.uint8 if entries(window) <= 256 else np.uint16
         first, *others = views(window, x, -np.inf)
-        largest, winner = first, jnp.zeros(first.shape, number)
+        inside = window.first_inside.astype(number)
+        largest, winner = first, jnp.broadcast_to(inside[None, ..., None], first.shape)
         for i, seen in enumerate(others, 1):
-            winner = jnp.where(seen > largest, number(i), winner)
+            winner = jnp.where((seen > largest) | (seen != seen), number(i), winner)  # NaN wins, as in PyTorch
             largest = lax.max(largest, seen)
         return largest, (winner, shape_alone(x))
 
@@ -73,7 +77,8 @@ class MaxPool(Parameterless):
             each = jnp.arange(entries(window), dtype=winner.dtype)[:, None]
             won = jnp.expand_dims(winner, -2) == each.reshape(*[1] * (winner.ndim - 1), *each.shape)
             return tiled(window, jnp.where(won, jnp.expand_dims(delta, -2), 0)), delta
-        return unviews(window, [jnp.where(winner == i, delta, 0) for i in range(entries(window))]), delta
+        parts = [jnp.where(winner == i, wide(delta), 0) for i in range(entries(window))]
+        return unviews(window, parts).astype(delta.dtype), delta
 
 
 @spec
@@ -96,7 +101,7 @@ class AvgPool(Parameterless):
     """
 
     window: tuple[int, ...]
-    stride: tuple[int, ...] | None = None
+    stride: PerAxis | None = None
     padding: Padding = "VALID"
     by_position: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
@@ -105,8 +110,8 @@ class AvgPool(Parameterless):
         _check(self)
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        window, wide = _window(self, x.shape), accumulation_type(x.dtype)
-        seen = [view.astype(wide) for view in views(window, x)]
+        window = _window(self, x.shape)
+        seen = [wide(view) for view in views(window, x)]
         return (sum(seen[1:], seen[0]) / entries(window)).astype(x.dtype), shape_alone(x)
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
@@ -115,7 +120,7 @@ class AvgPool(Parameterless):
         each = delta / number
         if window.tiles:
             return tiled(window, jnp.repeat(jnp.expand_dims(each, -2), number, -2)), delta
-        return unviews(window, [each] * number), delta
+        return unviews(window, [wide(each)] * number).astype(delta.dtype), delta
 
 
 @spec
@@ -165,7 +170,9 @@ class Flatten(Parameterless):
 
 
 def _check(layer: MaxPool | AvgPool) -> None:
-    check_window(layer, "window", layer.window, layer.padding, stride=layer.stride or layer.window)
+    steps = _steps(layer)
+    check_window(layer, "window", layer.window, layer.padding, stride=steps)
+    object.__setattr__(layer, "stride", None if steps == layer.window else in_short(steps))
     sides = () if isinstance(layer.padding, str) else layer.padding
     if any(max(pair) >= size for pair, size in zip(sides, layer.window)):
         raise ValueError(f"{layer}: padding must be less than the window, which would see nothing else.")
@@ -174,7 +181,12 @@ def _check(layer: MaxPool | AvgPool) -> None:
 def _window(layer: MaxPool | AvgPool, shape: tuple[int, ...]) -> Sliding:
     check_positions(layer, shape, len(layer.window))
     ones = (1,) * len(layer.window)
-    return slide(layer, shape[1:-1], layer.window, layer.stride or layer.window, ones, layer.padding)
+    return slide(layer, shape[1:-1], layer.window, _steps(layer), ones, layer.padding)
+
+
+def _steps(layer: MaxPool | AvgPool) -> tuple[int, ...]:
+    """The stride on each axis."""
+    return layer.window if layer.stride is None else per_axis(layer.stride, len(layer.window))
 
 
 def _positions(layer: GlobalAveragePool, x: jax.Array) -> int:

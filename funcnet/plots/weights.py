@@ -15,9 +15,9 @@ def plot_weights(
 ) -> Any:
     """Draw the weights into each unit of the first layer as an image, all of them side by side in one.
 
-    Image j is `w[:, j]`, row by row as the pixels of an input stand in x; of a `Conv` its kernel `w[…, j]`, one input
-    feature beside the other (of one axis of positions: below the other). Red is positive, blue negative, white 0; the
-    colours' ends are ±max|w| of what is drawn.
+    Image j is `w[:, j]`, row by row as the pixels of an input stand in x; of a convolution its kernel `w[…, j]`, one
+    input feature beside the other (of one axis of positions: below the other). Red is positive, blue negative, white
+    0; the colours' ends are ±max|w| of what is drawn.
 
     Args:
         net: a layer; its first weight matrix or kernel is drawn.

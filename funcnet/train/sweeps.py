@@ -70,8 +70,8 @@ def fit_many(
     with parameters of the data's type, up to rounding, since many small matrix products are summed in another order
     than one. A lane that stops early stands still until the last one ends.
 
-    Lanes of a network with convolutions run one after the other in that loop, which is faster: `vmap` over kernels
-    makes grouped convolutions.
+    Lanes of a network with convolutions run one after the other, a stretch of epochs each, which is faster: `vmap` over
+    kernels makes grouped convolutions. One that stops early then costs nothing more, and one batch's tape serves all.
 
     The data are shared. A lane adds about: params × (3 + the optimiser's copies, 2 for Adam, + 1 with early
     stopping), an integer for every example (its order), one batch's tape, and the outputs for data

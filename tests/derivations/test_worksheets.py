@@ -187,6 +187,18 @@ def test_rows_of_a_summary():
     assert in_float32.tape * 2 == table.tape
 
 
+@pytest.mark.parametrize("m", [1, 9, 20])
+def test_operations_of_convolutions_are_those_of_the_entries_that_lie_inside(m):
+    taps = {3: 3 * 5 - 2, 5: 5 * 5 - 6}  # of a kernel of 3 or 5 over 5 places, "SAME"
+    net = fn.Chain(fn.Conv(1, 2, (3, 3)), fn.Conv(2, 4, (5, 5), groups=2), fn.Conv(4, 4, (3, 3), groups=4))
+    table = fn.summary(net, (m, 5, 5, 1))
+    products = [2 * m * taps[k] ** 2 * outputs for k, outputs in ((3, 2), (5, 4), (3, 4))]
+    biases = [m * 25 * outputs for outputs in (2, 4, 4)]
+    assert [row.forward for row in table.rows] == [p + b for p, b in zip(products, biases)]
+    expected = [passes * p + b for passes, p, b in zip((1, 2, 2), products, biases)]
+    assert [row.backward for row in table.rows] == pytest.approx(expected, abs=8)  # a sum has one addition less
+
+
 def test_a_network_without_parameters_has_no_backward():
     table = fn.summary(fn.Chain(fn.ReLU(), fn.Identity()), (2, 3))
     assert table.backward == 0

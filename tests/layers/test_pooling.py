@@ -37,6 +37,7 @@ def by_hand(layer, x, delta):
 @jax.jit
 def both_ways(layer, x, delta):
     stride, padding = layer.stride or layer.window, layer.padding
+    stride = (stride,) * len(layer.window) if isinstance(stride, int) else stride
     pads = padding if isinstance(padding, str) else ((0, 0), *padding, (0, 0))
     start, step = (-np.inf, lax.max) if isinstance(layer, fn.MaxPool) else (0.0, lax.add)
     share = 1 if isinstance(layer, fn.MaxPool) else math.prod(layer.window)
@@ -134,8 +135,9 @@ def test_flatten_puts_features_of_a_position_side_by_side():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (((2, 0),), "window must be 2 numbers of 1 or more"),
-        (((2, 2), (1,)), "stride must be 2 numbers"),
+        (((2, 0),), "window must be numbers of 1 or more"),
+        (((2, 2), (1, 1, 1)), "stride must be one number, or 2, of 1 or more"),
+        (((2, 2), ()), "stride must be one number, or 2, of 1 or more"),
         (((2, 2, 2, 2),), "1, 2 or 3 axes"),
         (((2,), None, "valid"), "'SAME', 'VALID'"),
         (((2,), None, ((0, 2),)), "padding must be less than the window"),
@@ -153,9 +155,34 @@ def test_inputs_that_do_not_fit_are_refused_with_what_to_do():
     for layer, shape, words in [
         (fn.MaxPool((2, 2)), (5, 8, 8), "write x\\[..., None\\]"),
         (fn.AvgPool((3,)), (5, 2, 1), "does not fit into 2"),
-        (fn.MaxPool((2, 2)), (5, 8), "Flatten and Dense come behind"),
+        (fn.MaxPool((2, 2)), (5, 8), "x.reshape\\(-1, height, width, features\\); Flatten comes behind"),
         (fn.GlobalAveragePool(), (5, 8), "with positions, got shape \\(5, 8\\)"),
         (fn.GlobalAveragePool(), (5, 0, 8), "with positions, got shape \\(5, 0, 8\\)"),
     ]:
         with pytest.raises(ValueError, match=words):
             layer.forward((), jnp.zeros(shape))
+
+
+@pytest.mark.fast
+def test_padding_never_wins_and_nan_does():
+    @jax.jit
+    def run(x):
+        layer = fn.MaxPool((3,), 2, ((2, 1),))
+        y, tape = layer.forward((), x)
+        return y, layer.backward((), tape, jnp.ones_like(y))[0]
+
+    y, back = run(jnp.full((1, 4, 1), -jnp.inf))
+    assert (y == -jnp.inf).all()
+    assert back.ravel().tolist() == [2, 0, 1, 0]  # the first that is none, of each window
+    with jax.debug_nans(False):
+        y, back = run(jnp.array([1.0, jnp.nan, 3.0, 2.0]).reshape(1, 4, 1))
+    assert np.isnan(y.ravel()).tolist() == [False, True, False]
+    assert back.ravel().tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.fast
+@each_pool
+def test_one_stride_has_one_spelling(kind):
+    assert kind((2, 2), (2, 2)) == kind((2, 2), 2) == kind((2, 2))
+    assert repr(kind((2, 2), 2)) == f"{kind.__name__}((2, 2))"
+    assert repr(kind((3, 3), (1, 1))) == f"{kind.__name__}((3, 3), stride=1)"

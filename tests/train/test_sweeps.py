@@ -70,6 +70,22 @@ def test_every_lane_is_its_single_fit(many):
 
 
 @pytest.mark.fast
+def test_lanes_of_a_convolution_are_their_single_fits():
+    net = fn.Chain(fn.RandomShift(1), fn.Conv(1, 2, (3, 3)), fn.ReLU(), fn.Flatten(), fn.Dense(32, 4))
+    images = random(8, 30, 4, 4, 1), LABELS[:30]
+    options = {"net": net, "data": images, "validation": (random(9, 6, 4, 4, 1), LABELS[30:36]), "metrics": None}
+    many = fit_many(seeds=(0, 1), sweep={"learning_rate": RATES}, **options)
+    ends = set()
+    for number, lane in enumerate(many.lanes):
+        state, history = many[number]
+        same, record = alone(lane["seed"], lane["learning_rate"], **options)
+        assert disagreement(state.params, same.params) <= 1e-12
+        np.testing.assert_allclose(history["validation_cost"], record["validation_cost"], rtol=1e-12)
+        ends.add(int(history.epochs))
+    assert len(ends) > 1
+
+
+@pytest.mark.fast
 def test_what_is_swept_and_what_is_not(many):
     """Lanes differ by their rate and by their penalty."""
     params = [np.asarray(many[lane][0].params[0]["w"]) for lane in range(8)]
