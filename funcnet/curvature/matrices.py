@@ -138,7 +138,8 @@ def kronecker_factors(
 
     Positions count as in "K-FAC expand" (Eschenhagen et al., 2023): A is the mean over all m T positions,
     G the mean over examples of the sum over positions. A `Conv` is a `Dense` over patches, whose rows of `w` are
-    flattened (KFC; Grosse & Martens, 2016); one with groups has its diagonal.
+    flattened (KFC; Grosse & Martens, 2016). Up to 8 groups share A, and G has a block for each; with more it is the
+    diagonal.
 
     A layer without this structure (`LayerNorm`, one of your own) has its diagonal in that place: of the
     GGN, or for "empirical" of the squared gradients.

@@ -1,7 +1,8 @@
 """`Conv` and `ConvTranspose`: weighted sums over a window that slides over the positions, and the transpose of that."""
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ from funcnet._core.sliding import (
 from funcnet._core.specs import spec
 from funcnet.initializers import HeNormal
 
+Form: TypeAlias = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array, bool]]
+MOST_GROUPS = 8  # as a product: each is a position of its own, which takes so many times the memory
 _FIELDS = ("n_in", "n_out", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "initializer")
 
 
@@ -122,9 +125,13 @@ class Conv:
             return None
         return _with_bias_gradients(self, kernel_gradients(tape, deltas, window), deltas)
 
-    def as_dense(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool] | None:
-        """A `Dense` over patches (Grosse & Martens, 2016): (m, T, kernel · n_in) and (m, T, n_out)."""
-        return None if self.groups > 1 else (_patches(self._window(tape), tape), _as_rows(deltas), self.bias)
+    @property
+    def as_dense(self) -> Form | None:
+        """A `Dense` over patches (Grosse & Martens, 2016), `_over_patches`; None for more than 8 groups."""
+        return self._over_patches if self.groups <= MOST_GROUPS else None
+
+    def _over_patches(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool]:
+        return *_dense_form(list(views(self._window(tape), tape)), deltas, self.groups), self.bias
 
     def _window(self, x: jax.Array) -> Sliding:
         return slide(self, x.shape[1:-1], self.kernel_size, *_steps(self), self.padding)
@@ -208,17 +215,19 @@ class ConvTranspose:
             return None
         return _with_bias_gradients(self, swapped(kernel_gradients(deltas, tape, window)), deltas)
 
-    def as_dense(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool] | None:
+    @property
+    def as_dense(self) -> Form | None:
         """A `Dense` over patches of the inputs, put apart by the stride: the flipped kernel slides over them."""
-        if self.groups > 1:
-            return None
+        return self._over_patches if self.groups <= MOST_GROUPS else None
+
+    def _over_patches(self, tape: jax.Array, deltas: jax.Array) -> tuple[jax.Array, jax.Array, bool]:
         window = self._window(tape)
         sides = sides_of_transpose(window)
         gaps = [(0, 0, 0), *((before, after, s - 1) for (before, after), s in zip(sides, window.stride)), (0, 0, 0)]
         apart = lax.pad(tape, jnp.zeros((), tape.dtype), gaps)
         ones, none = (1,) * len(sides), ((0, 0),) * len(sides)
         over = Sliding(window.kernel, ones, window.dilation, none, apart.shape[1:-1])
-        return _patches(over, apart, flipped=True), _as_rows(deltas), self.bias
+        return *_dense_form(list(views(over, apart))[::-1], deltas, self.groups), self.bias
 
     def _window(self, x: jax.Array) -> Sliding:
         """The window of the convolution from the output to the input."""
@@ -237,14 +246,21 @@ class ConvTranspose:
 
 
 # ------------------------------------------------------------------ what both layers share
-def _patches(window: Sliding, x: jax.Array, flipped: bool = False) -> jax.Array:
-    """What the window sees in each place, (m, T, kernel · c), in the order of w."""
-    seen = list(views(window, x))
-    return _as_rows(jnp.concatenate(seen[::-1] if flipped else seen, axis=-1))
+def _dense_form(seen: list[jax.Array], deltas: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
+    """Patches (m, T groups, kernel · n_in/groups) and error signals (m, T groups, n_out), from what each entry sees.
+
+    Each group has a position of its own, with its inputs and its error signals alone: the others' are 0 there.
+    """
+    patches = jnp.stack([_parts(view, groups) for view in seen], axis=3)  # (m, T, groups, entries, n_in/groups)
+    own = jnp.eye(groups, dtype=deltas.dtype)[None, None, ..., None]
+    signals = _parts(deltas, groups)[:, :, None] * own  # (m, T, groups, groups, n_out/groups)
+    rows = len(deltas), patches.shape[1] * groups
+    return patches.reshape(*rows, math.prod(patches.shape[3:])), signals.reshape(*rows, deltas.shape[-1])
 
 
-def _as_rows(values: jax.Array) -> jax.Array:
-    return values.reshape(len(values), math.prod(values.shape[1:-1]), values.shape[-1])
+def _parts(values: jax.Array, groups: int) -> jax.Array:
+    """(m, *positions, n) as (m, T, groups, n/groups)."""
+    return values.reshape(len(values), math.prod(values.shape[1:-1]), groups, values.shape[-1] // groups)
 
 
 def _check(layer: Conv | ConvTranspose) -> None:

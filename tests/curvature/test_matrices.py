@@ -342,24 +342,30 @@ def test_kronecker_factors_are_sums_over_examples_positions_and_columns(net, pos
         assert disagreement(pair.g, g) <= 1e-10
 
 
-def test_factors_of_a_convolution_are_those_of_its_patches_and_error_signals():
-    net = fn.Chain(fn.Conv(2, 3, (3, 3), 2), fn.Tanh(), fn.Flatten(), fn.Dense(12, 4))
-    params, x = params_of(net), random(1, 6, 4, 4, 2)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_factors_of_a_convolution_are_those_of_its_patches_and_error_signals(groups):
+    """Groups share the factor of the inputs, and each has a block in that of the error signals."""
+    net = fn.Chain(fn.Conv(2 * groups, 3 * groups, (3, 3), 2, groups=groups), fn.Tanh(), fn.Flatten())
+    net = fn.Chain(*net.layers, fn.Dense(12 * groups, 4))
+    params, x = params_of(net), random(1, 6, 4, 4, 2 * groups)
 
     @jax.jit
     def run(params, x):
         logits, tape = fn.forward(net, params, x)
         p, units = jax.nn.softmax(logits), jnp.eye(4)
         columns = [jnp.sqrt(p[:, c : c + 1]) * (units[c][None] - p) for c in range(4)]  # a root of diag p - p pᵀ
-        signals = [fn.backward(net, params, tape, column)[1][0].reshape(6, 4, 3) for column in columns]
+        signals = [fn.backward(net, params, tape, column)[1][0] for column in columns]
         return fn.kronecker_factors(net, fn.CrossEntropy(), params, x, kind="ggn")[0], signals
 
     pair, signals = run(params, x)
-    padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    places = [padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].reshape(6, 18) for i in range(2) for j in range(2)]
-    inputs = np.concatenate([np.concatenate(places), np.ones((24, 1))], 1)
-    assert disagreement(pair.a, inputs.T @ inputs / 24) <= 1e-12
-    assert disagreement(pair.g, sum(np.einsum("mtg,mth->gh", s, s) for s in signals) / 6) <= 1e-12
+    padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))).reshape(6, 5, 5, groups, 2)
+    places = [padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for i in range(2) for j in range(2)]
+    patches = np.concatenate([np.moveaxis(place, 3, 1).reshape(6 * groups, 18) for place in places])
+    inputs = np.concatenate([patches, np.ones((24 * groups, 1))], 1)
+    assert disagreement(pair.a, inputs.T @ inputs / (24 * groups)) <= 1e-12
+    blocks = np.kron(np.eye(groups), np.ones((3, 3)))
+    products = (s.reshape(24, 3 * groups).T @ s.reshape(24, 3 * groups) for s in map(np.asarray, signals))
+    assert disagreement(pair.g, blocks * sum(products) / 6) <= 1e-12
 
 
 @pytest.mark.parametrize("n", [255, 256, 301])

@@ -146,6 +146,21 @@ def test_the_state_and_updates_have_types_of_their_own():
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
 
 
+def test_convolutions_of_few_groups_have_factors_and_of_many_a_diagonal():
+    net = fn.Chain(
+        fn.Conv(9, 9, (3,), groups=9), fn.Tanh(), fn.Conv(9, 6, (2,), groups=3), fn.Flatten(), fn.Dense(24, 2)
+    )
+    params, x = params_of(net), random(1, 6, 4, 9)
+    optimizer = optax.chain(fn.scale_by_kfac(net, CE, kind="empirical", damping=0.1), optax.scale(-0.1))
+    state, step = optimizer.init(params), stepped(optimizer, net)
+    assert [type(part) for part in state[0].factors] == [dict, tuple, fn.KroneckerPair, tuple, fn.KroneckerPair]
+    costs = []
+    for _ in range(3):
+        params, state, value = step(params, state, x, Y)
+        costs.append(float(value))
+    assert costs[0] > costs[1] > costs[2]
+
+
 def test_a_layer_without_signal_gives_no_step_and_no_nan():
     params = jax.tree.map(np.zeros_like, PARAMS)
     transformation = fn.scale_by_kfac(NET, CE)
