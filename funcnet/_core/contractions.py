@@ -68,8 +68,11 @@ def are_small(leaf: Layer, tape: Tree, deltas: Tree) -> bool:
 def gradients(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """The gradient of each example: arrays (m, …)."""
     own = cheaper(leaf, "example_gradients", tape, deltas)
-    if own is not None:
-        return own
+    return gradients_of_rows(leaf, tape, deltas) if own is None else own
+
+
+def gradients_of_rows(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
+    """`gradient` of every row of tape and deltas: arrays (m, …)."""
 
     def one(tape: Tree, deltas: Tree) -> Tree:
         return leaf.gradient(*jax.tree.map(lambda a: a[None], (tape, deltas)))

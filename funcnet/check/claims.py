@@ -19,6 +19,7 @@ from funcnet.check.passes import Pass, Trial, compiled, floating, propagate
 from funcnet.check.reports import Law
 
 ROWS = "a row of tape and deltas holds all of its example"
+EACH = "example_gradients are those of the examples alone"
 NORMS = "square_norms are those of the examples' own gradients"
 SUMS = "square_sum is that of the examples' own gradients"
 PRODUCTS = "inner gives the inner products of the examples' own gradients"
@@ -48,7 +49,8 @@ def _gradients_of_form(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
 
 
 FUNCTIONS: dict[str, tuple[int, Callable[..., Tree]]] = {
-    ROWS: (1, contractions.gradients),
+    ROWS: (1, contractions.gradients_of_rows),
+    EACH: (1, contractions.gradients),
     NORMS: (1, contractions.square_norms),
     SUMS: (1, contractions.square_sum),
     PRODUCTS: (2, _inner_with_fewer),
@@ -65,7 +67,7 @@ def _contracted(layer: AnyLayer, names: dict[str, None], first: Pass, second: Pa
 def _contraction(layer: AnyLayer, name: str, first: Pass, second: Pass) -> Tree:
     passes, f = FUNCTIONS[name]
     kept = (first.tape, first.deltas, second.tape, second.deltas)[: 2 * passes]
-    return examples_first(layer, f, *kept) if name in (ROWS, DENSE) else contract(layer, f, *kept)
+    return examples_first(layer, f, *kept) if name in (ROWS, EACH, DENSE) else contract(layer, f, *kept)
 
 
 def laws_of_functions(trial: Trial) -> Iterator[Law]:
@@ -85,7 +87,7 @@ def laws_of_functions(trial: Trial) -> Iterator[Law]:
 
 def _law_of_function(name: str, actual: Tree, trial: Trial) -> Law:
     own, others = trial.alone.grads, _fewer(trial.other_alone.grads)
-    if name in (ROWS, DENSE):
+    if name in (ROWS, EACH, DENSE):
         return agreement(name, actual, own)
     if name == SUMS:
         return agreement(name, actual, jax.tree.map(lambda g: np.sum(np.square(g), 0), own))
@@ -141,7 +143,11 @@ def _finite_law(trial: Trial, names: dict[str, None], clean: dict[str, Tree]) ->
             cut = jax.tree.map(lambda a, name=name: _without_first(np.asarray(a), name), pair)
             if not (law := agreement(FINITE, *cut)).held:
                 what = {"y": "the output", "input_delta": "the error signal"}.get(name, name.split()[0])
-                return Law(FINITE, False, f"another example's part of {what if name != ROWS else 'gradient'} changed")
+                return Law(
+                    FINITE,
+                    False,
+                    f"another example's part of {what if name not in (ROWS, EACH) else 'gradient'} changed",
+                )
     return law
 
 

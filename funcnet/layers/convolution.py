@@ -123,7 +123,7 @@ class Conv:
         window = self._window(tape)
         if not one_after_the_other(window, self.groups):
             return None
-        return _with_bias_gradients(self, kernel_gradients(tape, deltas, window), deltas)
+        return _with_bias_gradient(self, kernel_gradients(tape, deltas, window), deltas, first=1)
 
     @property
     def as_dense(self) -> Form | None:
@@ -213,7 +213,7 @@ class ConvTranspose:
         window = self._window(tape)
         if not one_after_the_other(window, self.groups):
             return None
-        return _with_bias_gradients(self, swapped(kernel_gradients(deltas, tape, window)), deltas)
+        return _with_bias_gradient(self, swapped(kernel_gradients(deltas, tape, window)), deltas, first=1)
 
     @property
     def as_dense(self) -> Form | None:
@@ -291,9 +291,6 @@ def _with_bias(layer: Conv | ConvTranspose, params: Any, z: jax.Array) -> jax.Ar
     return z + lax.broadcast(params["b"], z.shape[:-1]) if layer.bias else z
 
 
-def _with_bias_gradient(layer: Conv | ConvTranspose, w: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
-    return {"w": w, "b": total(deltas, tuple(range(deltas.ndim - 1)))} if layer.bias else {"w": w}
-
-
-def _with_bias_gradients(layer: Conv | ConvTranspose, w: jax.Array, deltas: jax.Array) -> dict[str, jax.Array]:
-    return {"w": w, "b": total(deltas, tuple(range(1, deltas.ndim - 1)))} if layer.bias else {"w": w}
+def _with_bias_gradient(layer: Conv | ConvTranspose, w: jax.Array, deltas: jax.Array, first: int = 0) -> dict[str, Any]:
+    """The gradient with that of b: Σ of the deltas over all axes from `first` on but the features."""
+    return {"w": w, "b": total(deltas, tuple(range(first, deltas.ndim - 1)))} if layer.bias else {"w": w}

@@ -173,9 +173,9 @@ class GroupNorm(_KeepsFeatures):
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         normal, scale = tape
-        along, sums = (s * _broadcast(wide(params["g"]), s) for s in _sums_over_positions(normal, delta))
-        positions = math.prod(delta.shape[1:-1])
-        along, mean = (self._over_groups(jnp.mean, s[:, None] / positions, delta.ndim) for s in (along, sums))
+        sums, positions = _sums_over_positions(normal, delta), math.prod(delta.shape[1:-1])
+        gains = _broadcast(wide(params["g"]), sums[0])  # those of u = δ ⊙ g, and of u ⊙ x̂
+        along, mean = (self._of_groups(jnp.mean, s * gains / positions, delta.ndim) for s in sums)
         u = delta.astype(scale.dtype) * _broadcast(params["g"].astype(scale.dtype), delta)
         return ((u - mean - normal.astype(scale.dtype) * along) * scale).astype(delta.dtype), delta
 
@@ -183,12 +183,15 @@ class GroupNorm(_KeepsFeatures):
         gains, shifts = _sums_over_positions(tape[0], deltas)  # that backward takes too: computed once under jit
         return {"g": total(gains, (0,)), "b": total(shifts, (0,))}
 
-    def _over_groups(self, reduce: Any, values: jax.Array, ndim: int | None = None) -> jax.Array:
-        """A reduction over positions and a group's features, (m, 1, …, n): positions first, features side by side."""
-        each = reduce(values, tuple(range(1, values.ndim - 1)))
-        parts = reduce(each.reshape(len(values), self.groups, self.n // self.groups), 2)
-        whole = jnp.repeat(parts, self.n // self.groups, axis=1)
-        return whole.reshape(len(values), *[1] * ((ndim or values.ndim) - 2), self.n)
+    def _over_groups(self, reduce: Callable[..., jax.Array], values: jax.Array) -> jax.Array:
+        """A reduction over positions and a group's features: over positions first, while features lie side by side."""
+        return self._of_groups(reduce, reduce(values, tuple(range(1, values.ndim - 1))), values.ndim)
+
+    def _of_groups(self, reduce: Callable[..., jax.Array], each: jax.Array, ndim: int) -> jax.Array:
+        """A reduction of (m, n) over a group's features, for each feature again: (m, 1, …, n), with so many axes."""
+        size = self.n // self.groups
+        parts = reduce(each.reshape(len(each), self.groups, size), 2)
+        return jnp.repeat(parts, size, axis=1).reshape(len(each), *[1] * (ndim - 2), self.n)
 
 
 @spec

@@ -56,6 +56,9 @@ class Weights:
         x, delta = (wide(a.reshape(-1, a.shape[-1])) for a in (tape, deltas))
         return {"w": x.T @ delta, "b": delta.sum(0)}
 
+    def example_gradients(self, tape, deltas):
+        return {"w": jnp.einsum("mi,mo->mio", tape, deltas), "b": deltas} if tape.ndim == 2 else None
+
     def square_norms(self, tape, deltas):
         return ((tape**2).sum(-1) + 1) * (deltas**2).sum(-1) if tape.ndim == 2 else None
 
@@ -94,7 +97,13 @@ def through_a_matrix(self, tape, deltas):
     return jnp.eye(len(tape)) @ Weights.square_norms(self, tape, deltas)
 
 
+def transposed(self, tape, deltas):
+    grads = Weights.example_gradients(self, tape, deltas)
+    return grads | {"w": grads["w"].reshape(len(tape), self.n_out, self.n_in).swapaxes(1, 2)}
+
+
 FUNCTIONS = [
+    ({"example_gradients": transposed}, ["example_gradients are"]),
     ({"square_norms": hundredth}, ["square_norms are those"]),
     ({"square_norms": lambda self, tape, deltas: jnp.zeros((len(tape), 1))}, ["square_norms are those"]),
     ({"square_sum": nothing}, ["square_sum is that"]),

@@ -95,7 +95,7 @@ def test_finite_differences_and_the_laws_of_a_layer(row):
     params, x, _ = batch(row, (2,), m=3)
     report = fn.check_layer(row.layer, params, x, key=None if row.key is None else jax.random.key(7))
     assert report.ok, str(report)
-    assert len(report.laws) == 21
+    assert len(report.laws) == 22
 
 
 # What a layer asks of values it could ask only eagerly: one of a kind, and all in one.
