@@ -12,6 +12,7 @@ from jax import lax
 from table import disagreement, params_of, random
 
 import funcnet as fn
+from funcnet._core import contractions
 
 N_IN, N_OUT = 4, 8
 EXPLICIT = ((2, 1), (0, 1), (1, 0))
@@ -90,7 +91,7 @@ def both_ways(layer, params, batches):
     alone = lax.map(lambda one: by_jax(layer, params, *(a[None] for a in one))[1][0], (x, delta))
     own = jax.vmap(lambda one, d: layer.gradient(one[None], d[None]))(x, delta)
     pairs = [(by_hand(layer, params, *batch), by_jax(layer, params, *batch)) for batch in batches]
-    return pairs, (own, alone), layer.as_dense(x, delta)
+    return pairs, (own, contractions.gradients(layer, x, delta), alone), layer.as_dense(x, delta)
 
 
 @functools.cache
@@ -116,15 +117,16 @@ def test_backward_and_gradient_are_those_of_jax(layer):
 
 @pytest.mark.fast
 @each_layer
-def test_gradients_of_examples_under_vmap_are_those_of_each_alone(layer):
-    own, alone = results(layer)[1]
+def test_gradients_of_examples_under_vmap_and_by_its_own_function_are_those_of_each_alone(layer):
+    own, said, alone = results(layer)[1]
     assert disagreement(own, alone) <= 1e-10
+    assert disagreement(said, alone) <= 1e-10
 
 
 @pytest.mark.fast
 @each_layer
 def test_as_dense_is_the_examples_gradients(layer):
-    form, (_, alone) = results(layer)[2], results(layer)[1]
+    form, (*_, alone) = results(layer)[2], results(layer)[1]
     inputs, signals, constant = map(np.asarray, form)
     assert constant == layer.bias
     grads = {"w": np.einsum("mta,mtg->mag", inputs, signals).reshape(alone["w"].shape)}
