@@ -74,6 +74,7 @@ PRODUCTS, WORK = "_core/products.py", "_core/workarounds.py"
 EPOCH, UPDATE, LOOP, REPLAY = "train/epoch.py", "train/update.py", "train/loop.py", "train/replays.py"
 REFUSED, ROWS, SAVED = "train/checks.py", "train/measurements.py", "train/progress_arrays.py"
 FILES = "_core/files.py"
+DISK = "train/checkpoint_files.py"
 MANY, LANES, STREAM, SAVE = "train/sweeps.py", "train/trainings.py", "train/host_data.py", "train/checkpoints.py"
 METRIC, CAST, FILE, ORDERS = "train/metrics.py", "layers/cast.py", "io/model_files.py", "train/order.py"
 PER, PRIV, CONTR, NOISE = (
@@ -129,7 +130,7 @@ FIRST |= {
     FEED: "layers/test_learning_rules",
 }
 FIRST |= {METRIC: "train/test_metrics", REPLAY: "train/test_private_training", MIXES: "train/test_private_training"}
-FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED, LOADED), "train/test_checkpoints")
+FIRST |= dict.fromkeys((DESCRIBED, PRINTS, SAVED, LOADED, DISK), "train/test_checkpoints")
 FIRST |= dict.fromkeys((FILLING, ORDERS, "train/programs.py"), "train/test_programs")
 FIRST |= {PIECES: "train/test_evaluation", LINES: "train/test_training"}
 FIRST |= (
@@ -274,7 +275,7 @@ ERRORS = [
     ("fit: listens to Ctrl-C ever after", "train/progress.py", "            signal.signal(number, handler)", "            pass"),
     ("checkpoint: the key is not restored", SAVED, "return jax.random.wrap_key_data(", "return leaf  # "),
     ("checkpoint: the columns are not restored", SAVED, "        return jnp.asarray(saved)", "        return jnp.zeros_like(saved) if width else jnp.asarray(saved)"),
-    ("checkpoint: the checksum is not compared", SAVE, "if _checksum(arrays, about) != sha256", "if False"),
+    ("checkpoint: the checksum is not compared", DISK, "if checksum_of(arrays, about) != sha256", "if False"),
     ("checkpoint: a checksum of names alone", FILES, "digest.update(np.ascontiguousarray(array).tobytes())", "pass"),
     ("checkpoint: the best is not kept", SAVE, "if old != best:", "if True:"),
     ("checkpoint: the worst is kept", SAVE, "column, -1.0 if larger_is_better", "column, 1.0 if larger_is_better"),
@@ -502,7 +503,7 @@ ERRORS = [
     ("a table: what a lane recorded after its end", LINES, "np.where(of, values, np.nan)", "np.where(True, values, np.nan)"),
     ("SIGTERM: what it did before is not done", LINES, "after[0] if after else _nothing", "_nothing"),
     ("on_epoch: True does not stop", LINES, "                if any(wishes):", "                if False:"),
-    ("checkpoint: two trainings in a folder", SAVE, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+    ("checkpoint: two trainings in a folder", DISK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
     ("load_checkpoint: the last for the best", LOADED, "state._replace(params=_best_of(arrays, state, about))", "state"),
     ("skip: the update is made all the same", UPDATE, "jax.tree.map(partial(jnp.where, finite), then, before)", "then"),
     ("skip: the cost of what is left out counts", UPDATE, "(jnp.where(finite, part, 0) for part in outcome[:2])", "(jnp.where(finite, part, 1) for part in outcome[:2])"),

@@ -2,10 +2,7 @@
 
 import contextlib
 import dataclasses
-import json
 import os
-import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,8 +12,17 @@ from typing import Any
 import numpy as np
 
 from funcnet._core import arguments
-from funcnet._core.files import checksum
-from funcnet._core.logs import quietly, warn
+from funcnet._core.logs import warn
+from funcnet.train.checkpoint_files import (
+    Disk,
+    alone_in,
+    checksum_of,
+    clear_unfinished,
+    epochs_in,
+    first_line,
+    path_of,
+    remove,
+)
 from funcnet.train.descriptions import description_of, programs_of, versions
 from funcnet.train.loop import Progress, ended, looks, taken_up
 from funcnet.train.measurements import larger_is_better, names
@@ -25,11 +31,6 @@ from funcnet.train.privacy_account import privacy_numbers
 from funcnet.train.progress import Chunk, reached
 from funcnet.train.progress_arrays import arrays_of, restored
 from funcnet.train.state import TrainState
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,17 +117,17 @@ class Saver:
 
     def resume(self, start: Progress) -> Progress:
         """The newest progress on disk that is whole; `start` if there is none at all."""
-        self._clear_unfinished()
+        clear_unfinished(self.folder)
         if self.wanted.overwrite:
             for epoch in epochs_in(self.folder):
-                _remove(path_of(self.folder, epoch))
+                remove(path_of(self.folder, epoch))
         newest: Progress | None = None
         damaged = []
         for epoch in sorted(epochs_in(self.folder), reverse=True):
             try:
                 arrays, about = self.disk.read(path_of(self.folder, epoch))
             except Exception as error:  # a damaged file makes Orbax, JSON and the checksum raise errors of any kind
-                damaged.append(f"epoch {epoch} ({_first_line(error)})")
+                damaged.append(f"epoch {epoch} ({first_line(error)})")
                 continue
             if newest is None:
                 self._compare(about)
@@ -171,16 +172,16 @@ class Saver:
             "leaves": sorted(arrays),
             **self.facts,
         }
-        about["sha256"] = _checksum(arrays, about)
+        about["sha256"] = checksum_of(arrays, about)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _remove(path_of(self.folder, epoch))  # a damaged one
+            remove(path_of(self.folder, epoch))  # a damaged one
             self.disk.write(path_of(self.folder, epoch), arrays, about)
         except Exception as error:  # a full disk raises errors of several kinds
-            self._clear_unfinished()
+            clear_unfinished(self.folder)
             self.failed = epoch
             warn(
-                f"checkpoint: epoch {epoch} could not be saved in {self.folder} ({_first_line(error)}). The training "
+                f"checkpoint: epoch {epoch} could not be saved in {self.folder} ({first_line(error)}). The training "
                 f"goes on; the latest saved is epoch {max(self.values, default=0)}."
             )
             return
@@ -192,7 +193,7 @@ class Saver:
         for old in sorted(self.values)[: -self.wanted.keep]:
             if old != best:
                 del self.values[old]
-                _remove(path_of(self.folder, old))
+                remove(path_of(self.folder, old))
 
     def _value(self, progress: Progress) -> float:
         column = np.atleast_2d(np.asarray(progress.columns[self.column]))[:, reached(progress) - 1]
@@ -231,39 +232,6 @@ class Saver:
     def _warn(self, what: str) -> None:
         warn(f"checkpoint: {self.folder} {what}")
 
-    def _clear_unfinished(self) -> None:
-        """Remove the files of a save that was killed or failed."""
-        for unfinished in self.folder.glob("epoch_*orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-
-
-class Disk:
-    """Checkpoints as files, by Orbax."""
-
-    def __init__(self) -> None:
-        try:
-            import orbax.checkpoint as orbax
-        except ImportError as error:
-            raise ImportError("Checkpoint needs orbax-checkpoint: pip install 'funcnet[checkpoint]'.") from error
-        self.args = orbax.args
-        self.files = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
-
-    def write(self, path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-        args = self.args
-        with quietly():  # a failure is told of by one warning
-            self.files.save(path, args.Composite(state=args.PyTreeSave(arrays), about=args.JsonSave(about)))
-
-    def read(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays under their names, and what is said about them; damage makes errors of any kind."""
-        args = self.args
-        content = self.files.restore(path, args.Composite(state=args.PyTreeRestore(), about=args.JsonRestore()))
-        about = dict(content.about)
-        sha256 = about.pop("sha256")
-        arrays = {name: np.asarray(array) for name, array in content.state.items()}
-        if _checksum(arrays, about) != sha256:
-            raise ValueError("its checksum is not that of its content")
-        return arrays, about
-
 
 @contextlib.contextmanager
 def resumed(
@@ -280,7 +248,7 @@ def resumed(
     better = column in larger_is_better(job)
     description, programs = description_of(job, state, swept), programs_of(job, state)
     saver = Saver(checkpoint, description, column, better, programs, job.options.telemetry, facts_of(job, start))
-    with _alone_in(saver.folder):
+    with alone_in(saver.folder):
         progress = taken_up(job, saver.resume(start), retry=swept is None)
         done, of = reached(progress), "" if epochs is None else f" of {epochs}"
         if epochs is not None and done > epochs:
@@ -292,29 +260,6 @@ def resumed(
             what = "has ended: nothing is run" if ended(progress, epochs) else f"goes on from epoch {done}{of}"
             sys.stderr.write(f"checkpoint: the training in {checkpoint.directory} {what}.\n")
         yield saver, progress
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other trainings, of this process or another, out of a folder; a process that ends lets go of it."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RuntimeError(
-            f"checkpoint: {folder} is in use by another training, of this process or another. Give each training a "
-            "folder of its own, or wait until that one has ended."
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def facts_of(job: Job, start: Progress) -> dict[str, Any]:
@@ -337,31 +282,3 @@ def layout_of(tree: Any) -> Any:
     if isinstance(tree, tuple | list):
         return [layout_of(value) for value in tree]
     return f"{tree.dtype}{list(tree.shape)}"
-
-
-def path_of(folder: Path, epoch: int) -> Path:
-    return folder / f"epoch_{epoch:08d}"
-
-
-def _remove(path: Path) -> None:
-    """Remove a checkpoint, renamed first: a kill must not leave half of one under its name."""
-    if path.exists():
-        other = path.with_name(f"{path.name}.orbax-checkpoint-tmp-removed")
-        path.rename(other)
-        shutil.rmtree(other, ignore_errors=True)
-
-
-def epochs_in(folder: Path) -> list[int]:
-    matches = [re.fullmatch(r"epoch_(\d{8})", path.name) for path in folder.glob("epoch_*")]
-    return [int(match[1]) for match in matches if match]
-
-
-def _checksum(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
-    return checksum(arrays, json.dumps(about, sort_keys=True))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or ["no reason given"]
-    text = lines[0].split(" [tensorstore_spec")[0]
-    shown = text if len(text) <= 200 else f"{text[:40]} … {text[-160:]}"  # the cause comes last
-    return f"{type(error).__name__}: {shown}"

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from funcnet._core import arguments
-from funcnet.train.checkpoints import Disk, epochs_in, path_of
+from funcnet.train.checkpoint_files import Disk, epochs_in, path_of
 from funcnet.train.history import History
 from funcnet.train.privacy_account import Privacy
 from funcnet.train.state import TrainState, check_optimizer

@@ -24,7 +24,7 @@ from table import disagreement, params_of, random
 
 import funcnet as fn
 from funcnet._core import fingerprints
-from funcnet.train import checkpoints, progress
+from funcnet.train import checkpoint_files, checkpoints, progress
 from funcnet.train.checkpoints import Saver
 from funcnet.train.loop import Progress
 from funcnet.train.progress import Chunk
@@ -337,7 +337,7 @@ def about_of(folder, change):
         arrays, about = saver.disk.read(path_of(folder, epoch))
         arrays = change(arrays, about) or arrays
         shutil.rmtree(path_of(folder, epoch))
-        about["sha256"] = checkpoints._checksum(arrays, about)
+        about["sha256"] = checkpoint_files.checksum_of(arrays, about)
         saver.disk.write(path_of(folder, epoch), arrays, about)
 
 
