@@ -33,8 +33,9 @@ from .layers.combinators import Residual as Residual, Parallel as Parallel
 from .layers.dropout import Dropout as Dropout
 from .layers.augmentation import RandomShift as RandomShift, RandomFlip as RandomFlip
 from .layers.normalization import (
-    LayerNorm as LayerNorm, RMSNorm as RMSNorm, GroupNorm as GroupNorm, FrozenBatchNorm as FrozenBatchNorm,
+    LayerNorm as LayerNorm, RMSNorm as RMSNorm, GroupNorm as GroupNorm,
 )
+from .layers.known_statistics import FrozenBatchNorm as FrozenBatchNorm
 from .layers.activations import (
     Sigmoid as Sigmoid, Tanh as Tanh, ReLU as ReLU, LeakyReLU as LeakyReLU, ELU as ELU, SELU as SELU, GELU as GELU,
     SiLU as SiLU, Softplus as Softplus, Softsign as Softsign, Softmax as Softmax, LogSoftmax as LogSoftmax,

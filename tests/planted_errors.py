@@ -66,6 +66,7 @@ ORDER += [
     "derivations/test_formulas",
 ]
 
+FROZEN, FEATURES = "layers/known_statistics.py", "layers/features.py"
 DENSE, ACT, NORM = "layers/dense.py", "layers/activations.py", "layers/normalization.py"
 DROP, COMB, LOSS = "layers/dropout.py", "layers/combinators.py", "losses.py"
 PEN, BACK, ARG = "penalties.py", "propagation.py", "_core/arguments.py"
@@ -166,10 +167,10 @@ ERRORS = [
     ("dropout: mask dropped backwards", DROP, "else self._masked(delta, tape)", "else delta"),
     ("dropout: not rescaled", DROP, "values / (1 - self.rate)", "values"),
     ("dropout: keeps what it should leave out", DROP, "bernoulli(one, 1 - self.rate", "bernoulli(one, self.rate"),
-    ("layer norm: gain forgotten backwards", NORM, '_through(normal, scale, delta * _broadcast(params["g"], delta)), delta', "_through(normal, scale, delta), delta"),
+    ("layer norm: gain forgotten backwards", NORM, '_through(normal, scale, delta * over_rows(params["g"], delta)), delta', "_through(normal, scale, delta), delta"),
     ("layer norm: mean of u forgotten", NORM, "back = back - _over_features(jnp.mean, u)", "pass"),
     ("layer norm: projection forgotten", NORM, "back = u - normal * _over_features(jnp.mean, u * normal)", "back = u"),
-    ("layer norm: gradient of the gain without x", NORM, "total(wide(deltas) * wide(normal), _rows(deltas))", "total(wide(deltas), _rows(deltas))"),
+    ("layer norm: gradient of the gain without x", FEATURES, "total(wide(deltas) * wide(normal), rows_of(deltas))", "total(wide(deltas), rows_of(deltas))"),
     ("stack: examples not moved to the front", WALK, "jnp.moveaxis(a, len(stack.shape), 0)", "jnp.moveaxis(a, 0, 0)"),
     ("stack: one block stands for all", WALK, "jnp.sum(a, range(a.ndim - len(shape)))", "a[(0,) * (a.ndim - len(shape))]"),
     ("stack: clipped by layer as if it were one", PRIV, "sum(norms.size // max(m, 1) for norms", "sum(1 for norms"),
@@ -552,9 +553,9 @@ ERRORS = [
     ("group norm: groups interleaved", NORM, "reduce(each.reshape(len(each), self.groups, size), 2)", "reduce(each.reshape(len(each), size, self.groups), 1)"),
     ("group norm: sums over positions for means", NORM, "s * gains / positions", "s * gains"),
     ("group norm: gain forgotten in the means", NORM, "s * gains / positions", "s / positions"),
-    ("frozen batch norm: the half of the variance's derivative", NORM, "-0.5 * total(mean", "-1.0 * total(mean"),
-    ("frozen batch norm: the mean's sign", NORM, '"mean": -total(', '"mean": total('),
-    ("frozen batch norm: scale forgotten backwards", NORM, 'delta * _broadcast(params["g"] * self._scale(params), delta)', 'delta * _broadcast(params["g"], delta)'),
+    ("frozen batch norm: the half of the variance's derivative", FROZEN, "-0.5 * total(mean", "-1.0 * total(mean"),
+    ("frozen batch norm: the mean's sign", FROZEN, '"mean": -total(', '"mean": total('),
+    ("frozen batch norm: scale forgotten backwards", FROZEN, 'delta * over_rows(params["g"] * self._scale(params), delta)', 'delta * over_rows(params["g"], delta)'),
     ("parallel: δ cut at the wrong places", COMB, "shape.shape[-2] for _, shape in tape)", "shape.shape[-2] for _, shape in tape[::-1])"),
     ("parallel: error signals of the first alone", COMB, "return sum(back[1:], back[0]), results", "return back[0], results"),
     ("parallel: every layer draws with one key", COMB, "x, child_key(context, i))\n            for", "x, context)\n            for"),

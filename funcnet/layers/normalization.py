@@ -1,4 +1,4 @@
-"""Values shifted and scaled: by an example's own mean and size, or, `FrozenBatchNorm`, by what is known."""
+"""`LayerNorm`, `RMSNorm`, `GroupNorm`: values shifted and scaled by an example's own mean and size."""
 
 import math
 from collections.abc import Callable
@@ -13,24 +13,11 @@ from jax import lax
 from funcnet._core.arguments import check_features
 from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.specs import spec
-
-
-class _KeepsFeatures:
-    """A layer of n features that gives as many as it takes."""
-
-    n: int
-
-    @property
-    def n_in(self) -> int:
-        return self.n
-
-    @property
-    def n_out(self) -> int:
-        return self.n
+from funcnet.layers.features import OfFeatures, check_norm, filled, of_gain, over_rows, rows_of
 
 
 @spec
-class LayerNorm(_KeepsFeatures):
+class LayerNorm(OfFeatures):
     """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(variance + epsilon), over the last axis.
 
     Parameters: `{"g": (n,), "b": (n,)}`, starting at 1 and 0. The tape is x̂ and 1/√(…): with
@@ -58,22 +45,22 @@ class LayerNorm(_KeepsFeatures):
     by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_norm(self)
 
     def init(self, key: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _start(1, self.n), "b": _start(0, self.n)}
+        return {"g": filled(1, self.n), "b": filled(0, self.n)}
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         check_features(self, x, params["g"], self.n)
         normal, scale = _normal(x, self.epsilon, _over_features)
-        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), (normal, scale)
+        return over_rows(params["g"], x) * normal + over_rows(params["b"], x), (normal, scale)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         normal, scale = tape
-        return _through(normal, scale, delta * _broadcast(params["g"], delta)), delta
+        return _through(normal, scale, delta * over_rows(params["g"], delta)), delta
 
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _of_gain(tape[0], deltas), "b": total(deltas, _rows(deltas))}
+        return {"g": of_gain(tape[0], deltas), "b": total(deltas, rows_of(deltas))}
 
     def square_sum(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array] | None:
         """Σ_i g_i²: without positions each entry of g_i is one product, so it is the gradient of the squares."""
@@ -82,7 +69,7 @@ class LayerNorm(_KeepsFeatures):
 
 
 @spec
-class RMSNorm(_KeepsFeatures):
+class RMSNorm(OfFeatures):
     """y = g ⊙ x̂ with x̂ = x / √(mean(x²) + epsilon), over the last axis: a `LayerNorm` that shifts nothing.
 
     Parameters: `{"g": (n,)}`, starting at 1. The tape is x̂ and 1/√(…): with u = δ ⊙ g,
@@ -109,26 +96,26 @@ class RMSNorm(_KeepsFeatures):
     by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_norm(self)
 
     def init(self, key: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _start(1, self.n)}
+        return {"g": filled(1, self.n)}
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         check_features(self, x, params["g"], self.n)
         normal, scale = _normal(x, self.epsilon, _over_features, centre=False)
-        return _broadcast(params["g"], x) * normal, (normal, scale)
+        return over_rows(params["g"], x) * normal, (normal, scale)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         normal, scale = tape
-        return _through(normal, scale, delta * _broadcast(params["g"], delta), centre=False), delta
+        return _through(normal, scale, delta * over_rows(params["g"], delta), centre=False), delta
 
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _of_gain(tape[0], deltas)}
+        return {"g": of_gain(tape[0], deltas)}
 
 
 @spec
-class GroupNorm(_KeepsFeatures):
+class GroupNorm(OfFeatures):
     """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(variance + epsilon), over all positions and the features of a group.
 
     The features are cut into `groups` equal parts, one after the other; each example has statistics of its own. So it
@@ -159,24 +146,24 @@ class GroupNorm(_KeepsFeatures):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_norm(self)
         if self.groups < 1 or self.n % self.groups:
             raise ValueError(f"{self}: groups must divide n.")
 
     def init(self, key: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _start(1, self.n), "b": _start(0, self.n)}
+        return {"g": filled(1, self.n), "b": filled(0, self.n)}
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         check_features(self, x, params["g"], self.n)
         normal, scale = _normal(x, self.epsilon, self._over_groups)
-        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), (normal, scale)
+        return over_rows(params["g"], x) * normal + over_rows(params["b"], x), (normal, scale)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         normal, scale = tape
         sums, positions = _sums_over_positions(normal, delta), math.prod(delta.shape[1:-1])
-        gains = _broadcast(wide(params["g"]), sums[0])  # those of u = δ ⊙ g, and of u ⊙ x̂
+        gains = over_rows(wide(params["g"]), sums[0])  # those of u = δ ⊙ g, and of u ⊙ x̂
         along, mean = (self._of_groups(jnp.mean, s * gains / positions, delta.ndim) for s in sums)
-        u = delta.astype(scale.dtype) * _broadcast(params["g"].astype(scale.dtype), delta)
+        u = delta.astype(scale.dtype) * over_rows(params["g"].astype(scale.dtype), delta)
         return ((u - mean - normal.astype(scale.dtype) * along) * scale).astype(delta.dtype), delta
 
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
@@ -194,73 +181,7 @@ class GroupNorm(_KeepsFeatures):
         return jnp.repeat(parts, size, axis=1).reshape(len(each), *[1] * (ndim - 2), self.n)
 
 
-@spec
-class FrozenBatchNorm(_KeepsFeatures):
-    """y = g ⊙ x̂ + b with x̂ = (x - mean) / √(var + epsilon): batch normalisation as a trained network evaluates it.
-
-    Parameters: `{"g", "b", "mean", "var"}`, (n,) each, starting at 1, 0, 0 and 1: statistics that are known. Hold them
-    in training by `trainable`, else they are learned like the rest, and a var below 0 ends in NaN. The layer also
-    scales inputs: with the mean and variance of the data's features, as the first one.
-
-    Derivatives by all four are true ones: ∂J/∂g = Σ δ ⊙ x̂, ∂J/∂b = Σ δ, and with s = 1/√(var + epsilon)
-    ∂J/∂mean = -Σ δ ⊙ g s, ∂J/∂var = -½ Σ δ ⊙ g s² x̂. The tape is x̂, and g s and s, once for all positions of an
-    example (so `by_position` is not claimed). Source: Ioffe & Szegedy, 2015.
-
-    Args:
-        n: number of features.
-        epsilon: what keeps the root away from 0.
-
-    Raises:
-        ValueError: n below 1 or a negative epsilon; at `forward`, inputs with other than n features.
-
-    Example:
-        >>> import funcnet as fn, jax, jax.numpy as jnp
-        >>> layer = fn.FrozenBatchNorm(1, epsilon=0.0)
-        >>> params = layer.init(jax.random.key(0)) | {"mean": jnp.array([2.0]), "var": jnp.array([4.0])}
-        >>> layer.forward(params, jnp.array([[0.0], [6.0]]))[0].tolist()
-        [[-1.0], [2.0]]
-    """
-
-    n: int
-    epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-    def init(self, key: jax.Array) -> dict[str, jax.Array]:
-        return {"g": _start(1, self.n), "b": _start(0, self.n), "mean": _start(0, self.n), "var": _start(1, self.n)}
-
-    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
-        check_features(self, x, params["g"], self.n)
-        scale = self._scale(params)
-        normal = (x - _broadcast(params["mean"], x)) * _broadcast(scale, x)
-        each = (len(x), *[1] * (x.ndim - 2), self.n)  # of every example and position the same, so positions share it
-        kept = normal, jnp.broadcast_to(params["g"] * scale, each), jnp.broadcast_to(scale, each)
-        return _broadcast(params["g"], x) * normal + _broadcast(params["b"], x), kept
-
-    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return delta * _broadcast(params["g"] * self._scale(params), delta), delta
-
-    def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        normal, slope, scale = map(wide, tape)
-        mean, rows = wide(deltas) * slope, _rows(deltas)
-        return {
-            "g": _of_gain(normal, deltas),
-            "b": total(deltas, rows),
-            "mean": -total(mean, rows),
-            "var": -0.5 * total(mean * normal * scale, rows),
-        }
-
-    def _scale(self, params: Any) -> jax.Array:
-        return lax.rsqrt(wide(params["var"]) + self.epsilon).astype(params["var"].dtype)
-
-
 # ------------------------------------------------------------------ what they are made of
-def _check(layer: LayerNorm | RMSNorm | GroupNorm | FrozenBatchNorm) -> None:
-    if layer.n < 1 or layer.epsilon < 0:
-        raise ValueError(f"{layer}: n must be 1 or more and epsilon 0 or more.")
-
-
 def _normal(
     x: jax.Array, epsilon: float, fold: Callable[..., jax.Array], centre: bool = True
 ) -> tuple[jax.Array, jax.Array]:
@@ -299,19 +220,3 @@ def _sums_over_positions(normal: jax.Array, delta: jax.Array) -> tuple[jax.Array
     """Σ_p δ x̂ and Σ_p δ of each example and feature, (m, n)."""
     positions = tuple(range(1, delta.ndim - 1))
     return total(wide(delta) * wide(normal), positions), total(delta, positions)
-
-
-def _of_gain(normal: jax.Array, deltas: jax.Array) -> jax.Array:
-    return total(wide(deltas) * wide(normal), _rows(deltas))
-
-
-def _rows(values: jax.Array) -> tuple[int, ...]:
-    return tuple(range(values.ndim - 1))
-
-
-def _broadcast(features: jax.Array, like: jax.Array) -> jax.Array:
-    return lax.broadcast(features, like.shape[:-1])
-
-
-def _start(value: float, n: int) -> jax.Array:
-    return jnp.full(n, value, jnp.zeros(()).dtype)
