@@ -3,7 +3,6 @@
 Those not installed are left out.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -13,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from image_networks import RATE, Case
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else PyTorch's threads spin on while the next program is timed
 
 Run = Callable[[], Any]
 
