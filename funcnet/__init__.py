@@ -24,12 +24,19 @@ The first example is in the README; `help(funcnet.fit)` and the like hold formul
 
 # The public names, listed once, in the order in which a newcomer meets them. `__all__` is made of this list.
 from .layers.combinators import mlp as mlp, Chain as Chain
+from .layers.transformers import gpt as gpt
 from .layers.dense import Dense as Dense
 from .layers.convolution import Conv as Conv, ConvTranspose as ConvTranspose
 from .layers.pooling import (
-    MaxPool as MaxPool, AvgPool as AvgPool, GlobalAveragePool as GlobalAveragePool, Flatten as Flatten,
+    MaxPool as MaxPool, AvgPool as AvgPool, GlobalAveragePool as GlobalAveragePool, Flatten as Flatten, Last as Last,
 )
+from .layers.embedding import Embedding as Embedding, Tied as Tied
+from .layers.positions import LearnedPositions as LearnedPositions, Rotary as Rotary
+from .layers.attention import Attention as Attention
+from .layers.gating import Gated as Gated
+from .layers.recurrent import GRU as GRU, LSTM as LSTM
 from .layers.combinators import Residual as Residual, Parallel as Parallel
+from .layers.stacks import Repeat as Repeat, Remat as Remat
 from .layers.dropout import Dropout as Dropout
 from .layers.augmentation import RandomShift as RandomShift, RandomFlip as RandomFlip
 from .layers.normalization import (
@@ -51,8 +58,8 @@ from .penalties import L1 as L1, L2 as L2, ElasticNet as ElasticNet
 
 from .parameters import init as init, from_weights as from_weights
 from .initializers import (
-    Uniform as Uniform, GlorotUniform as GlorotUniform, GlorotNormal as GlorotNormal, HeUniform as HeUniform,
-    HeNormal as HeNormal, LecunNormal as LecunNormal, Zeros as Zeros, Constant as Constant,
+    Uniform as Uniform, Normal as Normal, GlorotUniform as GlorotUniform, GlorotNormal as GlorotNormal,
+    HeUniform as HeUniform, HeNormal as HeNormal, LecunNormal as LecunNormal, Zeros as Zeros, Constant as Constant,
 )
 
 from .propagation import (

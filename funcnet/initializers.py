@@ -33,6 +33,20 @@ class Uniform:
 
 
 @spec
+class Normal:
+    """Normal with mean 0 and standard deviation `std`: 0.02 is the choice for transformers (Radford et al., 2019)."""
+
+    std: float
+
+    def __post_init__(self) -> None:
+        if self.std < 0:
+            raise ValueError(f"Normal: std must be 0 or more, got {self.std}.")
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jax.nn.initializers.normal(self.std)(key, shape, dtype)
+
+
+@spec
 class GlorotUniform:
     """Uniform with variance 2 / (n_in + n_out), for tanh and sigmoid (Glorot & Bengio, 2010)."""
 

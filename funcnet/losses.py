@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
@@ -175,11 +176,23 @@ class CrossEntropy:
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q, _ = self._targets(output, y)
-        return -_over_features(_times(q, jax.nn.log_softmax(logits)))
+        if q.shape == logits.shape:
+            return -_over_features(_times(q, jax.nn.log_softmax(logits)))
+        # Of a class, one number is read of each row: no array of targets beside the logits.
+        s = self.label_smoothing
+        costs = optax.losses.softmax_cross_entropy_with_integer_labels(logits, q)
+        costs = jnp.where(_are_classes(q, logits), costs, jnp.nan)
+        return (1 - s) * costs - _over_features(jax.nn.log_softmax(logits)) * s / logits.shape[-1] if s else costs
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q, mass = self._targets(output, y)
-        return (jax.nn.softmax(logits) * mass - q).astype(output.dtype)
+        p = jax.nn.softmax(logits)
+        if q.shape == logits.shape:
+            return (p * mass - q).astype(output.dtype)
+        s = self.label_smoothing / logits.shape[-1]
+        here = lax.broadcasted_iota(q.dtype, logits.shape, logits.ndim - 1) == jnp.expand_dims(q, -1)
+        delta = p - jnp.where(here, 1 - self.label_smoothing + s, s).astype(logits.dtype)
+        return jnp.where(jnp.expand_dims(_are_classes(q, logits), -1), delta, jnp.nan).astype(output.dtype)
 
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The classes' probabilities, softmax(a): what `predict` gives, read as this loss reads it."""
@@ -200,7 +213,7 @@ class CrossEntropy:
         return jax.random.categorical(key, output.astype(accumulation_type(output.dtype)))
 
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
-        """Logits in the accumulation type, the (smoothed) probabilities of the classes, and their sum."""
+        """Logits in the accumulation type, the classes or their (smoothed) probabilities, and the sum of these."""
         mass: float | jax.Array = 1.0
         given, y = y, jnp.asarray(y)
         classes, s = output.shape[-1], self.label_smoothing
@@ -209,10 +222,12 @@ class CrossEntropy:
             if y.shape != output.shape[:-1]:
                 raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
             _refuse(self, given, lambda y: (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
-            y = y.astype(jnp.int32) if y.dtype.itemsize < 4 else y  # what counts the classes must hold their number
-            q = jax.nn.one_hot(y, classes, dtype=logits.dtype)
-            q = jnp.where(jnp.expand_dims((y >= 0) & (y < classes), -1), q, jnp.nan)
-        elif y.dtype == output.dtype:
+            return (
+                logits,
+                y.astype(jnp.int32) if y.dtype.itemsize < 4 else y,
+                mass,
+            )  # it must hold the number of classes
+        if y.dtype == output.dtype:
             if y.shape != output.shape:
                 raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))
             q = y.astype(logits.dtype)
@@ -324,6 +339,10 @@ class BinaryCrossEntropy:
                 "number, or one for each output."
             )
         return jax.lax.broadcast(jnp.asarray(self.positive_weight, q.dtype), q.shape[:-1])
+
+
+def _are_classes(y: jax.Array, logits: jax.Array) -> jax.Array:
+    return (y >= 0) & (y < logits.shape[-1])
 
 
 def _times(q: jax.Array, logarithms: jax.Array) -> jax.Array:

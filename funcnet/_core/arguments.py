@@ -29,12 +29,13 @@ def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tup
     """Parameters and x as arrays and the key as a typed one, if they and the network fit together."""
     check_layer_functions(net)
     params, x = jax.tree.map(jnp.asarray, params), as_array("x", x)
-    if x.ndim < 2:
+    if x.ndim < (1 if jnp.issubdtype(x.dtype, jnp.integer) else 2):
         raise ValueError(
             f"x: expected (m, *positions, features), got shape {x.shape}. "
             "Use x[None] for one example, x[:, None] for one feature."
         )
     check_params(net, params, x.dtype)
+    _refuse_unknown(net, x)
     return params, x, None if key is None else _checked_key(net, key, len(x))
 
 
@@ -254,6 +255,21 @@ def one_key(name: str, key: Any) -> jax.Array:
     if not is_key(key) or typed(key).ndim:
         raise TypeError(f"{name}: expected one key, jax.random.key(seed), got {shown(key)}.")
     return typed(key)
+
+
+def _refuse_unknown(net: AnyLayer, x: jax.Array) -> None:
+    """Name the first integer that is out of a layer's `vocabulary`, where values can be seen (not under jit)."""
+    if isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.integer):
+        return
+    ids = np.asarray(x)
+    for _, layer in walkers.leaves(net):
+        size = getattr(layer, "vocabulary", None)
+        if size is not None and (unknown := (ids < 0) | (ids >= size)).any():
+            first = tuple(int(i) for i in np.argwhere(unknown)[0])
+            raise ValueError(
+                f"x[{', '.join(map(str, first))}] is {ids[first]}, but {layer} has rows for 0 … {size - 1}. Give "
+                "padding one of these, and weight 0."
+            )
 
 
 def is_key(key: Any) -> bool:

@@ -10,7 +10,8 @@ class Context(NamedTuple):
 
     Attributes:
         key: None (evaluation), one key, or (m,) keys, one per example.
-        segments: (m, T) integers: only positions of the same segment see each other; None: all do.
+        segments: (m, T) integers: only positions of the same segment see each other, those of segment 0 (padding) none;
+            None: all do.
     """
 
     key: jax.Array | None = None

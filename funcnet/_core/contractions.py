@@ -87,7 +87,7 @@ def square_norms(leaf: Layer, tape: Tree, deltas: Tree) -> Any:
     if not count:
         return ()
     norms = cheaper(leaf, "square_norms", tape, deltas)
-    if norms is None and (form := dense_form(leaf, tape, deltas)):
+    if norms is None and (form := product_form(leaf, tape, deltas)):
         norms = products.square_norms(form)
     return _generic_square_norms(leaf, tape, deltas, count) if norms is None else norms
 
@@ -105,7 +105,7 @@ def square_sum(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     if not parameter_count(leaf, tape, deltas):
         return leaf.gradient(tape, deltas)
     sums = cheaper(leaf, "square_sum", tape, deltas)
-    if sums is None and (form := dense_form(leaf, tape, deltas)):
+    if sums is None and (form := product_form(leaf, tape, deltas)):
         sums = products.square_sum(form, gradient_shapes(leaf, tape, deltas))
     return _generic_square_sum(leaf, tape, deltas) if sums is None else sums
 
@@ -116,7 +116,7 @@ def inner(leaf: Layer, tape: Tree, deltas: Tree, tape2: Tree, deltas2: Tree) -> 
     if not count:
         return ()
     pairs = cheaper(leaf, "inner", tape, deltas, tape2, deltas2)
-    if pairs is None and (form := dense_form(leaf, tape, deltas)) and (other := dense_form(leaf, tape2, deltas2)):
+    if pairs is None and (form := product_form(leaf, tape, deltas)) and (other := product_form(leaf, tape2, deltas2)):
         pairs = products.inner(form, other, in_blocks)
     return _generic_inner(leaf, tape, deltas, tape2, deltas2, count) if pairs is None else pairs
 
@@ -151,6 +151,12 @@ def dense_form(leaf: Layer, tape: Tree, deltas: Tree) -> products.DenseForm | No
     """The product that is an example's gradient, in the accumulation type, if the layer has such a form."""
     form = cheaper(leaf, "as_dense", tape, deltas)
     return None if form is None else products.DenseForm(wide(form[0]), wide(form[1]), any(form[2:]))
+
+
+def product_form(leaf: Layer, tape: Tree, deltas: Tree) -> products.DenseForm | None:
+    """`dense_form`, unless its inputs are the places of unit vectors, with which there is nothing to multiply."""
+    form = dense_form(leaf, tape, deltas)
+    return None if form is None or form.are_places else form
 
 
 def gradient_shapes(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from funcnet._core import tokens
 from funcnet._core.numerics import sum_of_products, total
 from funcnet._core.protocols import Tree
 from funcnet._core.workarounds import mirrored, sum_of_outer_products
@@ -20,7 +21,7 @@ class DenseForm(NamedTuple):
     Its rows belong to `w`, flattened to (-1, g), and the last one, if there is a constant, to `b`.
 
     Attributes:
-        inputs: x, (m, T, a).
+        inputs: x, (m, T, a); integers (m, T) are the places of the 1 in unit vectors.
         signals: δ, (m, T, g).
         constant: whether a constant 1 follows every input, for a bias.
     """
@@ -28,6 +29,10 @@ class DenseForm(NamedTuple):
     inputs: jax.Array
     signals: jax.Array
     constant: bool = False
+
+    @property
+    def are_places(self) -> bool:
+        return jnp.issubdtype(self.inputs.dtype, jnp.integer)
 
     @property
     def positions(self) -> int:
@@ -90,8 +95,10 @@ def inner(form: DenseForm, other: DenseForm, in_blocks: Callable[..., jax.Array]
     return block(both) if single else in_blocks(block, both, 2 * positions * columns)
 
 
-def second_moment(form: DenseForm) -> jax.Array:
-    """E[a aᵀ] over examples and positions, a the inputs with their constant."""
+def second_moment(form: DenseForm, size: int) -> jax.Array:
+    """E[a aᵀ] over examples and positions, a the inputs with their constant; of unit vectors its diagonal."""
+    if form.are_places:
+        return tokens.second_moment(size, form.inputs)
     values = rows(form.inputs)
     if form.constant:
         values = jnp.concatenate([values, jnp.ones((len(values), 1), values.dtype)], axis=1)

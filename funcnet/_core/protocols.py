@@ -41,6 +41,7 @@ class Layer(Protocol):
       positions behind the examples. Where it is False, positions see each other.
     - `elementwise = True`: each output depends on one input, so `backward` of ones is the slope.
     - `formula`: value and derivative as texts in z and a, such as `("tanh(z)", "1 - a²")`: page and worksheet print it.
+    - `vocabulary`: its x holds integers, 0 … vocabulary - 1. Others are refused where they can be seen.
     - `slow_under_vmap = True`: with several sets of parameters at once it is slower than with one after the other.
       `fit_many` then takes its lanes so.
     - `mixes_examples = True`: it breaks the fourth law (batch normalisation in training). Whatever asks for an
@@ -55,8 +56,9 @@ class Layer(Protocol):
     - `inner(tape, deltas, tape2, deltas2)`: inner products of the gradients of two batches, (m, m');
     - `as_dense(tape, deltas)`: inputs (m, T, a) and signals (m, T, g), whose product over T is the example's gradient
       as a matrix: its rows are `"w"`, flattened to (-1, g). With True as a third, a constant 1 follows every input, and
-      its row is `"b"`. Norms, sums and products above and K-FAC's factors follow from it. A layer whose `as_dense` is
-      not None gives the form for all inputs.
+      its row is `"b"`. Norms, sums and products above and K-FAC's factors follow from it. Integers (m, T) as inputs
+      are unit vectors, given by the place of their 1: only the factors follow, and the matrix is the layer's one
+      parameter. A layer whose `as_dense` is not None gives the form for all inputs.
     """
 
     def __hash__(self) -> int:

@@ -226,6 +226,8 @@ def with_leaves(layer: Any, change: Callable[[Any], Any]) -> Any:
     """The network with each leaf layer replaced by what `change` makes of it, in order."""
     if not hasattr(layer, "contract"):
         return change(layer)
+    if hasattr(layer, "with_children"):
+        return layer.with_children(lambda child: with_leaves(child, change))
     new = copy.copy(layer)
     for name in child_fields(layer):
         value = getattr(layer, name)

@@ -125,6 +125,21 @@ def features_last(n: int) -> lax.ConvDimensionNumbers:
     return lax.ConvDimensionNumbers(data, (n + 1, n, *range(n)), data)
 
 
+def not_before(values: jax.Array, signal: jax.Array) -> jax.Array:
+    """The values as they are, known no earlier than the signal is.
+
+    Memory. What `backward` makes again of the tape depends on the forward pass alone. XLA's CPU compiler drops
+    the barrier before it looks for common expressions and before it orders a program: it finds what is made again in
+    the forward pass, or makes it then, and holds it until the error signal comes. A zero that it cannot know to be one
+    holds it back.
+    """
+    values, signal = lax.optimization_barrier((values, signal))
+    if not (needed() and signal.size and jnp.issubdtype(values.dtype, jnp.floating)):
+        return values
+    one = signal.reshape(-1)[0].astype(values.dtype)
+    return values + 0 * jnp.where(jnp.isfinite(one), one, 0)
+
+
 def masked_before_use(masked: jax.Array) -> jax.Array:
     """A masked copy of a tape, as it is.
 

@@ -43,7 +43,12 @@ def _gradients_of_form(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     form = contractions.dense_form(leaf, tape, deltas)
     if form is None:
         return contractions.gradients(leaf, tape, deltas)
-    shape = contractions.gradient_shapes(leaf, tape, deltas)["w"].shape
+    shapes = contractions.gradient_shapes(leaf, tape, deltas)
+    if form.are_places:
+        name, shape = next((name, s.shape) for name, s in shapes.items())
+        units = jax.nn.one_hot(form.inputs, shape[0], dtype=form.signals.dtype)
+        return {name: jnp.einsum("mta,mtg->mag", units, form.signals)}
+    shape = shapes["w"].shape
     grads = {"w": jnp.einsum("mta,mtg->mag", form.inputs, form.signals).reshape(len(form.inputs), *shape)}
     return grads | {"b": total(form.signals, (1,))} if form.constant else grads
 

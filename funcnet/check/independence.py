@@ -114,7 +114,7 @@ def segments_law(trial: Trial) -> Law:
     if not any("segments" in names for names in takes) or size < 2:
         return Law(SEGMENTS, True, "not declared" if size > 1 else "not tried: x has no positions")
     start = size // 2
-    segments = np.broadcast_to(np.arange(size) >= start, (len(trial.x), size)).astype(np.int32)
+    segments = np.broadcast_to(1 + (np.arange(size) >= start), (len(trial.x), size)).astype(np.int32)
     mixed = np.concatenate([trial.x[:, :start], trial.other_x[:, start:]], 1)
 
     def halves(x: jax.Array) -> tuple[jax.Array, ...]:
@@ -122,7 +122,7 @@ def segments_law(trial: Trial) -> Law:
         if y.shape[1:2] != (size,):
             raise ValueError(f"with segments, the output of {size} positions is shaped {y.shape}")
         rows = jnp.asarray(segments).reshape(*segments.shape, *[1] * (y.ndim - 2))
-        input_delta, _ = trial.layer.backward(trial.params, tape, jnp.where(rows == 0, jnp.ones_like(y), 0))
+        input_delta, _ = trial.layer.backward(trial.params, tape, jnp.where(rows == 1, jnp.ones_like(y), 0))
         return y[:, :start], input_delta[:, :start], input_delta[:, start:]
 
     run = jax.jit(halves)

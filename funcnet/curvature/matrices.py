@@ -16,17 +16,18 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnet._core.contractions import dense_form, gradient_shapes, square_sum
+from funcnet._core.contractions import dense_form, gradient_shapes, product_form, square_sum
 from funcnet._core.products import from_squares, rows, second_moment, symmetric_product
 from funcnet._core.protocols import AnyLayer, ArrayLike, Layer, Loss, Params, Tree
 from funcnet.curvature.square_roots import Kind, Pushed, check_key, check_kind, propagated, summed
 
 
 class KroneckerPair(NamedTuple):
-    """A ⊗ G, which stands for the block of the curvature that belongs to one `Dense` or `Conv`.
+    """A ⊗ G, which stands for the block of the curvature that belongs to one `Dense`, `Conv` or `Embedding`.
 
     Attributes:
         a: A = E[a aᵀ], (n_in + 1, n_in + 1): the layer's inputs, with a last 1 for the bias; (n_in, n_in) without bias.
+            An `Embedding`'s inputs are unit vectors, so that A is diagonal: (vocabulary,), how often each token comes.
         g: G = E[δ δᵀ], (n_out, n_out): its error signals.
     """
 
@@ -141,7 +142,8 @@ def kronecker_factors(
     flattened (KFC; Grosse & Martens, 2016). Up to 8 groups share A, and G has a block for each; with more it is the
     diagonal.
 
-    A layer without this structure (`LayerNorm`, one of your own) has its diagonal in that place: of the
+    A layer without this structure (`LayerNorm`, a recurrent one, a table that is read at both ends (`Tied`), one of
+    your own) has its diagonal in that place: of the
     GGN, or for "empirical" of the squared gradients.
 
     Cost: the forward and backward pass of a gradient (C backward ones for "ggn"), and for each `Dense` the
@@ -193,20 +195,23 @@ def factors_of(net: AnyLayer, pushed: Pushed) -> Tree:
 
     def last(leaf: Layer, tape: Tree, sums: Tree, deltas: Tree) -> Tree:
         form = dense_form(leaf, tape, deltas)
-        return KroneckerPair(second_moment(form), sums) if form else sums
+        if not form:
+            return sums
+        first = next(iter(gradient_shapes(leaf, tape, deltas).values()))
+        return KroneckerPair(second_moment(form, first.shape[0]), sums)
 
     return summed(net, pushed, each, last)
 
 
 def _squares_of_column(leaf: Layer, tape: Tree, deltas: Tree) -> Tree:
     """Σ_i g_i² of one column; where gradients are products of one input and one signal, δ² alone."""
-    form = dense_form(leaf, tape, deltas)
+    form = product_form(leaf, tape, deltas)
     return jnp.square(rows(form.signals)) if form and form.positions == 1 else square_sum(leaf, tape, deltas)
 
 
 def _from_squares(leaf: Layer, tape: Tree, sums: Tree, deltas: Tree) -> Tree:
     """Σ_i Σ_c g_ic²: where gradients are such products, (x²)ᵀ Σ_c δ_c², one product for all columns."""
-    form = dense_form(leaf, tape, deltas)
+    form = product_form(leaf, tape, deltas)
     if not form or form.positions > 1:
         return sums
     return from_squares(form, sums, gradient_shapes(leaf, tape, deltas))

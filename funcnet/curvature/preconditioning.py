@@ -154,11 +154,17 @@ def _zeros(net: AnyLayer, params: Params) -> Tree:
     def zeros(layer: Layer, weights: Any) -> Tree:
         if getattr(layer, "as_dense", None) is None or not weights:
             return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, accumulation_type(leaf.dtype)), weights)
-        w, dtype = weights["w"], accumulation_type(weights["w"].dtype)
-        sides = math.prod(w.shape[:-1]) + ("b" in weights), w.shape[-1]
-        return KroneckerPair(*(jnp.zeros((n, n), dtype) for n in sides))
+        w = weights[_matrix(weights)]
+        a, g = math.prod(w.shape[:-1]) + ("b" in weights), w.shape[-1]
+        dtype = accumulation_type(w.dtype)
+        return KroneckerPair(jnp.zeros((a, a) if "w" in weights else (a,), dtype), jnp.zeros((g, g), dtype))
 
     return map_leaves(net, zeros, params)
+
+
+def _matrix(weights: Any) -> str:
+    """The name of the parameter that a Kronecker pair belongs to: "w", or the one that there is."""
+    return "w" if "w" in weights else next(iter(weights))
 
 
 def _each_factor(f: Any, factors: Tree, *rest: Tree) -> Tree:
@@ -168,9 +174,9 @@ def _each_factor(f: Any, factors: Tree, *rest: Tree) -> Tree:
 def _inverse(factor: KroneckerPair | jax.Array, damping: float) -> KroneckerPair | jax.Array:
     if not isinstance(factor, KroneckerPair):
         return 1 / (factor + damping)
-    if factor.a.ndim > 2:  # a stack of layers
+    if factor.g.ndim > 2:  # a stack of layers
         return jax.vmap(partial(_inverse, damping=damping))(factor)
-    of_a, of_g = (jnp.trace(side) / max(len(side), 1) for side in factor)
+    of_a, of_g = (jnp.sum(side if side.ndim == 1 else jnp.diag(side)) / max(len(side), 1) for side in factor)
     both = (of_a > 0) & (of_g > 0)
     pi = jnp.where(both, jnp.sqrt(jnp.where(both, of_a, 1) / jnp.where(both, of_g, 1)), 1)
     root = jnp.sqrt(jnp.asarray(damping, pi.dtype))
@@ -179,6 +185,8 @@ def _inverse(factor: KroneckerPair | jax.Array, damping: float) -> KroneckerPair
 
 def _inverse_of(matrix: jax.Array, damping: jax.Array) -> jax.Array:
     """(M + damping I)⁻¹ by Cholesky: of a matrix that is not positive definite NaN, never a plausible number."""
+    if matrix.ndim == 1:  # a diagonal
+        return 1 / (matrix + damping)
     eye = jnp.eye(len(matrix), dtype=matrix.dtype)
     lower = jnp.linalg.cholesky(matrix + damping * eye)
     half = jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
@@ -188,12 +196,15 @@ def _inverse_of(matrix: jax.Array, damping: jax.Array) -> jax.Array:
 def _scaled(inverse: KroneckerPair | jax.Array, grads: Any) -> Any:
     if not isinstance(inverse, KroneckerPair):
         return (inverse * grads.astype(inverse.dtype)).astype(grads.dtype)
-    if inverse.a.ndim > 2:  # a stack of layers
+    if inverse.g.ndim > 2:  # a stack of layers
         return jax.vmap(_scaled)(inverse, grads)
-    w = grads["w"]
+    name = _matrix(grads)
+    w = grads[name]
     rows = w.reshape(-1, w.shape[-1])
     rows = jnp.concatenate([rows, grads["b"][None]]) if "b" in grads else rows
-    moved = (inverse.a @ rows.astype(inverse.a.dtype) @ inverse.g).astype(rows.dtype)
+    rows = rows.astype(inverse.g.dtype)
+    moved = inverse.a[:, None] * rows if inverse.a.ndim == 1 else inverse.a @ rows
+    moved = (moved @ inverse.g).astype(w.dtype)
     if "b" not in grads:
-        return {"w": moved.reshape(w.shape)}
-    return {"w": moved[:-1].reshape(w.shape), "b": moved[-1]}
+        return {name: moved.reshape(w.shape)}
+    return {name: moved[:-1].reshape(w.shape), "b": moved[-1]}

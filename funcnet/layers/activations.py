@@ -130,7 +130,7 @@ class SELU(Parameterless):
 
 @spec
 class GELU(Parameterless):
-    """y = x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel, 2016). The tape is f'(x).
+    """y = x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel, 2016). The tape is x.
 
     Args:
         approximate: Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), as most networks in use have it.
@@ -146,17 +146,18 @@ class GELU(Parameterless):
         return f"½ z (1 + {tanh})", f"½ (1 + t) + ½ z (1 - t²) (0.797885 + 0.107032 z²) with t = {tanh}"
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        y = jax.nn.gelu(x, self.approximate)
-        if self.approximate:
-            root = float(np.sqrt(2 / np.pi))
-            t = jnp.tanh(root * (x + 0.044715 * x**3))
-            inner = root + 3 * 0.044715 * root * jnp.minimum(x * x, 1e4)  # bounded: 0·∞ is not 0
-            return y, 0.5 * (1 + t) + 0.5 * ((1 + t) * (1 - t) * x) * inner
-        root = float(np.sqrt(0.5))
-        return y, 0.5 * lax.erfc(-x * root) + x * jnp.exp(-0.5 * x * x) * (root / float(np.sqrt(np.pi)))
+        return jax.nn.gelu(x, self.approximate), x
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
-        return delta * tape, delta
+        x = tape
+        if self.approximate:  # ½ (1 + tanh u) = σ(2 u): XLA would keep the forward pass's tanh u beside x
+            root = float(np.sqrt(2 / np.pi))
+            s = jax.nn.sigmoid(2 * root * (x + 0.044715 * x**3))
+            inner = root + 3 * 0.044715 * root * jnp.minimum(x * x, 1e4)  # bounded: 0·∞ is not 0
+            return delta * (s + 2 * (s * (1 - s) * x) * inner), delta
+        root = float(np.sqrt(0.5))
+        slope = 0.5 * lax.erfc(-x * root) + x * jnp.exp(-0.5 * x * x) * (root / float(np.sqrt(np.pi)))
+        return delta * slope, delta
 
 
 @spec

@@ -169,6 +169,30 @@ class Flatten(Parameterless):
         return delta.reshape(tape.shape[:-1]), delta
 
 
+@spec
+class Last(Parameterless):
+    """y = x_T, the last position: (m, T, n) to (m, n). The tape is x's shape.
+
+    Behind a recurrent layer it is the state that has seen all; behind causal attention the prediction.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.Last().forward((), jnp.array([[[1.0], [2.0], [3.0]]]))[0].tolist()
+        [[3.0]]
+    """
+
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def forward(self, params: Any, x: jax.Array) -> Pass:
+        if x.ndim != 3 or not x.shape[1]:
+            raise ValueError(f"{self}: expected inputs (m, T, features) with positions, got shape {x.shape}.")
+        return x[:, -1], shape_alone(x)
+
+    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+        return jnp.pad(delta[:, None], ((0, 0), (tape.shape[1] - 1, 0), (0, 0))), delta
+
+
 def _check(layer: MaxPool | AvgPool) -> None:
     steps = _steps(layer)
     check_window(layer, "window", layer.window, layer.padding, stride=steps)

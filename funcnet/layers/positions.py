@@ -1,0 +1,156 @@
+"""Where in a sequence a position stands: `LearnedPositions` adds a row of its own, `Rotary` turns by an angle."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from funcnet._core.arguments import check_features
+from funcnet._core.numerics import total, wide
+from funcnet._core.specs import spec
+from funcnet.initializers import Normal
+from funcnet.layers.base import Parameterless, Pass
+from funcnet.layers.features import OfFeatures
+
+
+@spec
+class LearnedPositions(OfFeatures):
+    """y_t = x_t + e_t: a row of its own for each position, up to `length` of them.
+
+    Parameters: `{"e": (length, n)}`, starting at Normal(0.02). x is (m, *others, T, n) with T ≤ length. There is no
+    tape: ∂J/∂x = δ, and ∂J/∂e_t = Σ δ_t over all but the positions.
+
+    Args:
+        length: how many positions there may be.
+        n: number of features.
+
+    Raises:
+        ValueError: a size below 1; at `forward`, inputs without positions, with more than `length`, or of another size.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> layer, params = fn.LearnedPositions(3, 1), {"e": jnp.array([[1.0], [2.0], [3.0]])}
+        >>> layer.forward(params, jnp.zeros((1, 2, 1)))[0].tolist()
+        [[[1.0], [2.0]]]
+    """
+
+    length: int
+    n: int
+    keeps_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.n < 1:
+            raise ValueError(f"{self}: sizes must be 1 or more.")
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        return {"e": Normal(0.02)(key, (self.length, self.n), jnp.zeros(()).dtype)}
+
+    def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, tuple[()]]:
+        check_features(self, x, params["e"], self.n)
+        check_sequence(self, x)
+        if x.shape[-2] > self.length:
+            raise ValueError(
+                f"{self}: takes up to {self.length} positions, got {x.shape[-2]} (shape {x.shape}). Cut the sequences "
+                f"to {self.length}, or give it a row for every position."
+            )
+        return x + lax.broadcast(params["e"][: x.shape[-2]], x.shape[:-2]), ()
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return delta, delta
+
+    def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        return {"e": self._rows(total(deltas, tuple(range(deltas.ndim - 2))))}
+
+    def example_gradients(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        return {"e": self._rows(_by_example(deltas))}
+
+    def square_norms(self, tape: Any, deltas: jax.Array) -> jax.Array:
+        return total(jnp.square(_by_example(deltas)), (1, 2))
+
+    def square_sum(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        return {"e": self._rows(total(jnp.square(_by_example(deltas)), (0,)))}
+
+    def inner(self, tape: Any, deltas: jax.Array, tape2: Any, deltas2: jax.Array) -> jax.Array:
+        first, second = _by_example(deltas), _by_example(deltas2)
+        both = min(first.shape[1], second.shape[1])  # rows that only one batch reaches have no product
+        a, b = (rows[:, :both].reshape(len(rows), both * self.n) for rows in (first, second))
+        return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
+
+    def _rows(self, sums: jax.Array) -> jax.Array:
+        """(…, T, n) with rows of 0 up to `length`."""
+        return jnp.pad(sums, [(0, 0)] * (sums.ndim - 2) + [(0, self.length - sums.shape[-2]), (0, 0)])
+
+
+def _by_example(deltas: jax.Array) -> jax.Array:
+    """(m, T, n), summed over other positions, in the accumulation type."""
+    return total(wide(deltas), tuple(range(1, deltas.ndim - 2)))
+
+
+@spec
+class Rotary(Parameterless):
+    """Queries and keys turned by an angle that grows with the position, so that their product depends on the distance.
+
+    The features are those of `heads` heads side by side, d each. Of the first `turned` heads the pairs (i, i + d/2) of
+    features are turned by t · base^(-2i/d) at position t; the others (the values, say) pass. Before
+    `Attention(n, heads, kv_heads)` it is `Rotary(heads + 2 kv_heads, heads + kv_heads)`. There is no tape: error
+    signals are turned back. Angles are computed in float64, whatever x is.
+
+    Source: Su et al., 2021 (RoFormer); the pairs are those of GPT-NeoX and Llama.
+
+    Args:
+        heads: how many heads stand side by side.
+        turned: how many of them, from the first, are turned.
+        base: the slowest pair turns by about 1/base of the fastest.
+
+    Raises:
+        ValueError: numbers that do not fit each other; at `forward`, features that are not a multiple of 2 · heads.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> fn.Rotary(1, 1).forward((), jnp.array([[[1.0, 0.0], [1.0, 0.0]]]))[0].round(3).tolist()
+        [[[1.0, 0.0], [0.5400000214576721, 0.8410000205039978]]]
+    """
+
+    heads: int
+    turned: int
+    base: float = 10000.0
+    by_position: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.turned <= self.heads or self.base <= 1:
+            raise ValueError(f"{self}: turned must be 1 … heads, and base above 1.")
+
+    def forward(self, params: Any, x: jax.Array) -> Pass:
+        check_sequence(self, x)
+        if x.shape[-1] % (2 * self.heads):
+            raise ValueError(
+                f"{self}: expected a multiple of {2 * self.heads} features, pairs in each of {self.heads} heads, got "
+                f"shape {x.shape}."
+            )
+        return self._turned(x, 1), ()
+
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
+        return self._turned(delta, -1), delta
+
+    def _turned(self, x: jax.Array, sign: int) -> jax.Array:
+        *others, T, features = x.shape
+        d = features // self.heads
+        edge = self.turned * d
+        angles = np.arange(T)[:, None] * self.base ** (-np.arange(0, d, 2) / d)
+        pairs = wide(x[..., :edge]).reshape(*others, T, self.turned, 2, d // 2)
+        cos, sin = (
+            lax.broadcast(jnp.asarray(f(angles), pairs.dtype)[:, None], others)
+            for f in (np.cos, lambda a: sign * np.sin(a))
+        )
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], -2).reshape(*others, T, edge).astype(x.dtype)
+        return jnp.concatenate([turned, x[..., edge:]], -1)
+
+
+def check_sequence(layer: object, x: jax.Array) -> None:
+    """Refuse inputs in which no position has a place."""
+    if x.ndim < 3:
+        raise ValueError(f"{layer}: expected inputs (m, T, features) with T positions, got shape {x.shape}.")
