@@ -179,10 +179,10 @@ class CrossEntropy:
         if q.shape == logits.shape:
             return -_over_features(_times(q, jax.nn.log_softmax(logits)))
         # Of a class, one number is read of each row: no array of targets beside the logits.
-        s = self.label_smoothing
-        costs = optax.losses.softmax_cross_entropy_with_integer_labels(logits, q)
-        costs = jnp.where(_are_classes(q, logits), costs, jnp.nan)
-        return (1 - s) * costs - _over_features(jax.nn.log_softmax(logits)) * s / logits.shape[-1] if s else costs
+        s, exist, log_p = self.label_smoothing, _are_classes(q, logits), jax.nn.log_softmax(logits)
+        own = jnp.take_along_axis(log_p, jnp.expand_dims(jnp.where(exist, q, 0), -1), -1)[..., 0]
+        costs = jnp.where(exist, -own, jnp.nan)
+        return (1 - s) * costs - _over_features(log_p) * s / logits.shape[-1] if s else costs
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
         logits, q, mass = self._targets(output, y)

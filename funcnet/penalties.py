@@ -1,7 +1,7 @@
 """Costs of the weights themselves: Ĵ = J + Ω(θ), added once and never divided by the batch.
 
-Penalties act on the leaves named "w" unless told otherwise, so never on biases. Their strength
-is an array leaf: `jax.vmap` sweeps it without compiling again.
+Penalties act on the leaves named "w", and "u" of recurrent layers, unless told otherwise, so never on biases, gains or
+embeddings. Their strength is an array leaf: `jax.vmap` sweeps it without compiling again.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ class L2:
     """
 
     strength: ArrayLike
-    on: tuple[str, ...] = ("w",)
+    on: tuple[str, ...] = ("w", "u")
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "strength", self.strength)
@@ -55,7 +55,7 @@ class L1:
     """α Σ |w|, with derivative α sign(w) (0 at 0). See `L2` for arguments and errors (Tibshirani, 1996)."""
 
     strength: ArrayLike
-    on: tuple[str, ...] = ("w",)
+    on: tuple[str, ...] = ("w", "u")
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "strength", self.strength)
@@ -75,7 +75,7 @@ class ElasticNet:
 
     l1: ArrayLike
     l2: ArrayLike
-    on: tuple[str, ...] = ("w",)
+    on: tuple[str, ...] = ("w", "u")
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "l1", self.l1)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 import funcnet as fn
+from funcnet._core import workarounds
 
 sys.path.append(str(Path(__file__).parents[1]))
 import idx  # examples/idx.py
@@ -88,6 +89,46 @@ def epochs_to_fill(turn: float, run: Run) -> int:
 def against(found: dict[str, np.ndarray], name: str, base: str) -> np.ndarray:
     """Median and quartiles of the ratios within the rounds."""
     return np.percentile(found[name] / found[base], (50, 25, 75))
+
+
+# Single programs: their clocks, what they need, and a table of them
+
+
+def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[], Any], str]:
+    began = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - began
+    with workarounds.set_aside():
+        counted = jax.jit(lambda *a: function(*a)).lower(*arguments).cost_analysis()
+    flops = (counted or {}).get("flops", float("nan"))
+    memory = program.memory_analysis().temp_size_in_bytes / 2**20
+    note = f"{flops / 1e9:6.2f} Gflop  memory {memory:5.0f} MiB  compile {seconds:4.1f} s"
+    return lambda: jax.block_until_ready(program(*arguments)), note
+
+
+def clock(run: Callable[[], Any], number: int) -> Callable[[], float]:
+    """Seconds of one of so many steps. The first run, which may compile, is over then."""
+    run()
+
+    def read() -> float:
+        began = time.perf_counter()
+        run()
+        return (time.perf_counter() - began) / number
+
+    return read
+
+
+def report(
+    title: str, clocks: dict[str, Callable[[], float]], rounds: int, notes: dict[str, str] | None = None
+) -> dict[str, Any]:
+    found = interleaved(clocks, rounds)
+    base = next(iter(clocks))
+    print(f"  {title:<34}{'ms':>9}   over {base}", flush=True)
+    for name, seconds in found.items():
+        middle, low, high = against(found, name, base)
+        ratio = f"{middle:6.2f} ({low:.2f} … {high:.2f})"
+        print(f"  {name:<34}{1e3 * np.median(seconds):9.1f}   {ratio:<24}{(notes or {}).get(name, '')}", flush=True)
+    return {name: {"seconds": seconds.tolist(), "note": (notes or {}).get(name)} for name, seconds in found.items()}
 
 
 # What every script begins and ends with

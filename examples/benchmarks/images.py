@@ -19,22 +19,19 @@ all batches, as `fn.fit` is, "step by step" a jitted program a batch. Where in a
 PyTorch runs on the CPU, channels last.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from clocks import against, interleaved, machine, parser_of, write
+from clocks import clock, compiled, machine, parser_of, report, write
 from image_networks import CASES, LOSS, RATE, Case, data, plain_cost
 from image_peers import peers_of
 from jax import lax
 
 import funcnet as fn
-from funcnet._core import workarounds
 
 FEW = 4  # steps of the loop that is slow
 OPTIMIZER = optax.adam(RATE)
@@ -130,18 +127,6 @@ def alone(case: Case, rounds: int) -> dict[str, Any]:
     return report("one gradient, or one cost, alone", programs, rounds, notes)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[], Any], str]:
-    began = time.perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
-    seconds = time.perf_counter() - began
-    with workarounds.set_aside():
-        counted = jax.jit(lambda *a: function(*a)).lower(*arguments).cost_analysis()
-    flops = (counted or {}).get("flops", float("nan"))
-    memory = program.memory_analysis().temp_size_in_bytes / 2**20
-    note = f"{flops / 1e9:6.2f} Gflop  memory {memory:5.0f} MiB  compile {seconds:4.1f} s"
-    return lambda: jax.block_until_ready(program(*arguments)), note
-
-
 # ------------------------------------------------------------------ per example
 def per_example(case: Case, rounds: int, m: int = 128) -> dict[str, Any]:
     """Norms, clipped gradient and moments, over the plain gradient; batches of 128."""
@@ -176,32 +161,6 @@ def norms_of_vmap(case: Case) -> Callable[..., Any]:
         return sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(grads))
 
     return jax.vmap(one, (None, 0, 0))
-
-
-# ------------------------------------------------------------------ clocks and tables
-def clock(run: Callable[[], Any], number: int) -> Callable[[], float]:
-    """Seconds of one of so many steps. The first run, which may compile, is over then."""
-    run()
-
-    def read() -> float:
-        began = time.perf_counter()
-        run()
-        return (time.perf_counter() - began) / number
-
-    return read
-
-
-def report(
-    title: str, clocks: dict[str, Callable[[], float]], rounds: int, notes: dict[str, str] | None = None
-) -> dict[str, Any]:
-    found = interleaved(clocks, rounds)
-    base = next(iter(clocks))
-    print(f"  {title:<34}{'ms':>9}   over {base}", flush=True)
-    for name, seconds in found.items():
-        middle, low, high = against(found, name, base)
-        ratio = f"{middle:6.2f} ({low:.2f} … {high:.2f})"
-        print(f"  {name:<34}{1e3 * np.median(seconds):9.1f}   {ratio:<24}{(notes or {}).get(name, '')}", flush=True)
-    return {name: {"seconds": seconds.tolist(), "note": (notes or {}).get(name)} for name, seconds in found.items()}
 
 
 if __name__ == "__main__":

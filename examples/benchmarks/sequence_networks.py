@@ -72,3 +72,26 @@ def plain_norm(p: Any, x: jax.Array) -> jax.Array:
 def mean_cost(logits: jax.Array, y: jax.Array) -> jax.Array:
     picked = jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], -1)
     return -picked.mean()
+
+
+def plain_recurrent(kind: str, params: Any, x: jax.Array) -> jax.Array:
+    """A GRU or an LSTM as one writes it: everything in the scan's step."""
+    n = len(params["u"])
+
+    def gru(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        of_x, of_h = x @ params["w"] + params["b"], h @ params["u"]
+        r, z = (jax.nn.sigmoid(of_x[:, i * n :][:, :n] + of_h[:, i * n :][:, :n]) for i in (0, 1))
+        new = jnp.tanh(of_x[:, 2 * n :] + r * (of_h[:, 2 * n :] + params["c"]))
+        h = (1 - z) * new + z * h
+        return h, h
+
+    def lstm(state: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[Any, jax.Array]:
+        h, c = state
+        i, f, g, o = jnp.split(x @ params["w"] + params["b"] + h @ params["u"], 4, 1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zero = jnp.zeros((len(x), n), x.dtype)
+    start, step = (zero, gru) if kind == "GRU" else ((zero, zero), lstm)
+    return lax.scan(step, start, x.transpose(1, 0, 2))[1].transpose(1, 0, 2)

@@ -42,6 +42,7 @@ class Layer(Protocol):
     - `elementwise = True`: each output depends on one input, so `backward` of ones is the slope.
     - `formula`: value and derivative as texts in z and a, such as `("tanh(z)", "1 - a²")`: page and worksheet print it.
     - `vocabulary`: its x holds integers, 0 … vocabulary - 1. Others are refused where they can be seen.
+    - `input_parts`: {name: slice of the features that it takes}: `gradient_flow` names what makes them so.
     - `slow_under_vmap = True`: with several sets of parameters at once it is slower than with one after the other.
       `fit_many` then takes its lanes so.
     - `mixes_examples = True`: it breaks the fourth law (batch normalisation in training). Whatever asks for an

@@ -162,6 +162,13 @@ def _leaves(layer: Any, trees: tuple[Tree, ...], name: tuple[str, ...]) -> Itera
         yield from _leaves(child, tuple(map(take, trees)), (*name, title) if title else name)
 
 
+def has_names(net: Any) -> bool:
+    """Whether somebody gave a layer of a network a name, or layers stand in a stack: words then say which is meant."""
+    if not hasattr(net, "contract"):
+        return False
+    return bool(title_of(net)) or hasattr(net, "join") or any(has_names(child) for _, child, _ in parts(net))
+
+
 def map_leaves(net: Any, f: Callable[..., Tree], *trees: Tree) -> Tree:
     """`f(leaf, its part of every tree)` of each leaf layer, as a tree like the parameters."""
     if not hasattr(net, "contract"):

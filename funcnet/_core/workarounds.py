@@ -55,9 +55,14 @@ def are_set_aside() -> bool:
     return _plain.get()
 
 
+def turns_at_once(turns: int) -> int:
+    """How many turns of a loop to write out: one, or all where XLA is to count operations."""
+    return max(turns, 1) if are_set_aside() else 1
+
+
 @contextlib.contextmanager
 def set_aside() -> Iterator[None]:
-    """Programs as they would be without any workaround for convolutions: XLA counts a loop's operations once only."""
+    """Programs without any workaround for convolutions, and without loops: XLA counts a loop's operations once only."""
     before = _plain.set(True)
     try:
         yield

@@ -16,6 +16,7 @@ from funcnet.diagnosis import symptoms, training_symptoms, trials
 from funcnet.diagnosis import thresholds as limit
 from funcnet.diagnosis.evidence import Evidence, chance_level, propagated
 from funcnet.diagnosis.verdicts import Diagnosis, Look
+from funcnet.per_example.signals import number_of
 from funcnet.train.history import History
 from funcnet.train.state import check_optimizer
 
@@ -184,10 +185,7 @@ def _evidence(
         chance=None if level is None else level[0],
         beside=None if level is None else level[1],
         # jit sorts names as text, "layer 10" before "layer 2"
-        flow={
-            f"layer {i}": {k: np.nan if v is None else float(v) for k, v in flow[f"layer {i}"].items()}
-            for i in range(1, 1 + len(flow))
-        },
+        flow={name: _floats(flow[name]) for name in sorted(flow, key=number_of)},
         grads=grads,
     )
 

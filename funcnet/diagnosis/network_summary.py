@@ -13,13 +13,15 @@ from funcnet._core.protocols import AnyLayer, ArrayLike, Params, Tree
 from funcnet._core.tables import aligned
 from funcnet.derivations.chains import links
 
+WIDE = 60  # letters of a layer in the table
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One layer.
 
     Attributes:
-        layer: the code that makes it.
+        layer: the code that makes it, or its first 60 letters.
         output: the shape of what it gives.
         parameters: how many numbers it learns.
         forward, backward: floating-point operations of its share of `value_and_grad`; NaN where JAX's backend
@@ -84,7 +86,7 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
 
     Args:
         net: a layer.
-        x: an input (m, *positions, features), or its shape.
+        x: an input (m, *positions, features), or integers (m, *positions), or its shape.
 
     Returns:
         A `Summary`, which prints as a table. Nothing is computed or compiled.
@@ -104,9 +106,10 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
            total                          79,510      5,088,320  5,155,411     113,152
     """
     arguments.check_layer_functions(net)
-    given = _struct(x)
+    given = _struct(net, x)
+    dtype = given.dtype if jnp.issubdtype(given.dtype, jnp.floating) else jnp.zeros(()).dtype
     structs = jax.eval_shape(lambda: net.init(jax.random.key(0)))
-    structs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, given.dtype), structs)
+    structs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), structs)
     layers = list(links(net, structs))
     learning = [place for place, (_, params) in enumerate(layers) if jax.tree.leaves(params)]
     first = min(learning, default=len(layers))
@@ -116,17 +119,21 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
         with workarounds.set_aside():
             output, forward, backward = _operations(layer, params, inputs, learns, passes_on)
         count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-        rows.append(Row(repr(layer), output.shape, count, forward, backward, tape))
+        rows.append(Row(_code(layer), output.shape, count, forward, backward, tape))
         inputs = output
     return Summary(given.shape, tuple(rows))
 
 
-def _struct(x: Any) -> jax.ShapeDtypeStruct:
+def _struct(net: AnyLayer, x: Any) -> jax.ShapeDtypeStruct:
+    first = next((leaf for _, leaf in walkers.leaves(net)), None)
+    tokens = hasattr(first, "vocabulary")
     if isinstance(x, tuple | list) and all(map(arguments.is_integer, x)):
-        shape, dtype = tuple(map(int, x)), jnp.zeros(()).dtype
+        shape, dtype = tuple(map(int, x)), jnp.zeros((), int if tokens else float).dtype
     else:
         array = x if hasattr(x, "shape") and hasattr(x, "dtype") else jnp.asarray(x)
         shape, dtype = tuple(array.shape), array.dtype
+    if tokens and jnp.issubdtype(dtype, jnp.integer) and shape:
+        return jax.ShapeDtypeStruct(shape, dtype)
     if len(shape) < 2 or min(shape) < 0 or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
             f"x: expected a floating input (m, *positions, features) or its shape, got shape {shape} of {dtype}. "
@@ -174,6 +181,12 @@ def _tape_bytes(layers: list[tuple[Any, ...]], x: jax.ShapeDtypeStruct) -> list[
 
     jax.eval_shape(run, [params for _, params in layers], x)
     return sizes
+
+
+def _code(layer: AnyLayer) -> str:
+    """The code that makes a layer, cut off where it is long."""
+    code = repr(layer)
+    return code if len(code) <= WIDE else f"{code[:WIDE]}…"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from jax import lax
 
 from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.specs import spec
-from funcnet._core.workarounds import not_before
+from funcnet._core.workarounds import not_before, turns_at_once
 from funcnet.layers.base import Parameterless, Pass
 
 MASKED = -1e30
@@ -80,6 +80,12 @@ class Attention(Parameterless):
         return self.n
 
     @property
+    def input_parts(self) -> dict[str, slice]:
+        """Which of its input's features are what: reports on the layer before name its parts."""
+        q, k, v = self._sizes
+        return {"queries": slice(0, q), "keys": slice(q, q + k), "values": slice(q + k, q + k + v)}
+
+    @property
     def _sizes(self) -> tuple[int, int, int]:
         """Features of queries, keys and values."""
         keys = (self.kv_heads or self.heads) * self._d
@@ -100,14 +106,15 @@ class Attention(Parameterless):
         outputs, sizes = [q[:, :, :, :0]], [wide(q[:, :, :, :0, :1])]  # all there is without positions
         for rows in self._rows(x.shape[1]):
             block = partial(self._mixed, k[:, :, : rows.reach], v[:, :, : rows.reach], segments)
-            o, size = lax.map(block, (rows.places, rows.cut(q)))
+            parts = rows.places, rows.cut(q)
+            _, (o, size) = lax.scan(block, None, parts, unroll=turns_at_once(len(rows.places)))
             outputs.append(rows.joined(o).astype(x.dtype))
             sizes.append(rows.joined(size))
         o = self._features(jnp.concatenate(outputs, T_AXIS))
         size = jnp.concatenate(sizes, T_AXIS).reshape(len(x), self.heads, x.shape[1])
         return o, (x, o, size) if segments is None else (x, o, size, segments)
 
-    def _mixed(self, keys: jax.Array, values: jax.Array, segments: jax.Array | None, part: Any) -> Any:
+    def _mixed(self, keys: jax.Array, values: jax.Array, segments: jax.Array | None, _: None, part: Any) -> Any:
         """o and log Σ exp of a block of queries."""
         places, q = part
         scores = _product(q, keys, (4,), (3,)) * self._d**-0.5  # (m, key heads, query heads for each, block, reach)
@@ -119,7 +126,7 @@ class Attention(Parameterless):
             weights = jnp.where(seen[:, None, None], weights, 0)
         sums = total(weights, (4,), keepdims=True)
         sums = jnp.where(sums == 0, 1, sums)
-        return _product(weights.astype(q.dtype), values, (4,), (2,)) / sums, largest + jnp.log(sums)
+        return None, (_product(weights.astype(q.dtype), values, (4,), (2,)) / sums, largest + jnp.log(sums))
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
         x, o, log_sums, *rest = tape
@@ -132,9 +139,10 @@ class Attention(Parameterless):
         for rows in self._rows(x.shape[1]):
             block = partial(self._pulled, k[:, :, : rows.reach], v[:, :, : rows.reach], rest[0] if rest else None)
             zero = jnp.zeros_like(of_k[:, :, : rows.reach])
-            (more_of_k, more_of_v), one_of_q = lax.scan(block, (zero, zero), (rows.places, *map(rows.cut, parts)))
+            cut = rows.places, *map(rows.cut, parts)
+            more, one_of_q = lax.scan(block, (zero, zero), cut, unroll=turns_at_once(len(rows.places)))
             of_q.append(rows.joined(one_of_q))
-            of_k, of_v = _added(of_k, more_of_k), _added(of_v, more_of_v)
+            of_k, of_v = map(_added, (of_k, of_v), more)
         signals = jnp.concatenate(of_q, T_AXIS), of_k[:, :, None], of_v[:, :, None]
         return jnp.concatenate([self._features(part.astype(delta.dtype)) for part in signals], -1), delta
 

@@ -224,7 +224,7 @@ class Tied:
         return f(self._table, *uses), contract(self.layer, f, *rest)
 
     def parts(self) -> Iterator[Part]:
-        yield "embedding", self._table, lambda tree: tree[0]
+        yield "", self._table, lambda tree: tree[0]
         yield title_of(self.layer), self.layer, lambda tree: tree[1]
 
     def with_children(self, change: Callable[[Any], Any]) -> "Tied":

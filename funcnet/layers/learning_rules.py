@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 from funcnet._core import arguments
 from funcnet._core.context import Context, context_of
-from funcnet._core.protocols import AnyLayer, Params, Tree
+from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, layer_forward, pull
+from funcnet._core.walkers import LeafFunction, layer_forward, map_leaves, pull
 from funcnet.layers.base import OneLayer
 
 OWN_DRAW = 0x0B  # folded into the seed's key: most people draw the weights from that key itself
@@ -71,5 +71,9 @@ class SignSymmetric(OneLayer):
         return layer_forward(self.layer, params, x, context_of(key))
 
     def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
-        signs = jax.tree.map(lambda w: jnp.sign(w) * jnp.mean(jnp.abs(w)) if w.ndim > 1 else w, params)
-        return pull(self.layer, f, signs, tape, delta)
+        return pull(self.layer, f, map_leaves(self.layer, _signs, params), tape, delta)
+
+
+def _signs(leaf: Layer, params: Params) -> Params:
+    """The parameters of one layer, its matrices by their signs alone."""
+    return jax.tree.map(lambda w: jnp.sign(w) * jnp.mean(jnp.abs(w)) if w.ndim > 1 else w, params)

@@ -10,7 +10,7 @@ from jax import lax
 from funcnet._core.arguments import check_features
 from funcnet._core.numerics import sum_of_products, total, wide
 from funcnet._core.specs import spec
-from funcnet._core.workarounds import sum_of_outer_products
+from funcnet._core.workarounds import sum_of_outer_products, turns_at_once
 from funcnet.initializers import GlorotUniform
 from funcnet.layers.positions import check_sequence
 
@@ -68,11 +68,11 @@ class GRU:
             return h, (h, jnp.concatenate([r, z, n], 1).astype(x.dtype), q.astype(x.dtype))
 
         start = jnp.zeros((len(x), self.n_out), x.dtype)
-        _, (y, gates, q) = lax.scan(step, start, _sums_of_gates(x, params))
+        _, (y, gates, q) = lax.scan(step, start, _sums_of_gates(x, params), unroll=turns_at_once(x.shape[1]))
         return _examples_first(y), (x, *map(_examples_first, (y, gates, q)))
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, Any]:
-        _, y, gates, q = tape
+        x, y, gates, q = tape
         u = params["u"]
 
         def step(carried: jax.Array, at: Any) -> tuple[jax.Array, Any]:
@@ -88,7 +88,7 @@ class GRU:
 
         start = jnp.zeros_like(wide(delta[:, 0]))
         parts = tuple(map(_time_first, (delta, _before(y), gates, q)))
-        _, (sums, of_q) = lax.scan(step, start, parts, reverse=True)
+        _, (sums, of_q) = lax.scan(step, start, parts, reverse=True, unroll=turns_at_once(x.shape[1]))
         sums, of_q = map(_examples_first, (sums, of_q))
         return _through(params, sums).astype(delta.dtype), (sums, of_q)
 
@@ -150,7 +150,8 @@ class LSTM:
             return (h, c), (h, c.astype(x.dtype), jnp.concatenate([i, f, g, o], 1).astype(x.dtype))
 
         start = jnp.zeros((len(x), self.n_out), x.dtype)
-        _, kept = lax.scan(step, (start, wide(start)), _sums_of_gates(x, params))
+        turns = turns_at_once(x.shape[1])
+        _, kept = lax.scan(step, (start, wide(start)), _sums_of_gates(x, params), unroll=turns)
         y, c, gates = map(_examples_first, kept)
         return y, (x, y, c, gates)
 
@@ -176,7 +177,7 @@ class LSTM:
 
         start = jnp.zeros_like(wide(delta[:, 0]))
         parts = tuple(map(_time_first, (delta, _before(c), c, gates)))
-        _, sums = lax.scan(step, (start, start), parts, reverse=True)
+        _, sums = lax.scan(step, (start, start), parts, reverse=True, unroll=turns_at_once(delta.shape[1]))
         sums = _examples_first(sums)
         return _through(params, sums).astype(delta.dtype), sums
 

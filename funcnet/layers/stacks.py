@@ -11,7 +11,7 @@ from funcnet._core.keys import child_key
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
 from funcnet._core.walkers import LeafFunction, Part, contract, layer_forward, pull
-from funcnet._core.workarounds import not_before
+from funcnet._core.workarounds import not_before, turns_at_once
 from funcnet.layers.base import OneLayer
 
 
@@ -66,13 +66,13 @@ class Repeat(OneLayer):
                 )
             return y, tape
 
-        return lax.scan(one, x, (jnp.arange(self.n), params))
+        return lax.scan(one, x, (jnp.arange(self.n), params), unroll=turns_at_once(self.n))
 
     def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
         def one(delta: jax.Array, block: tuple[Params, Tree]) -> tuple[jax.Array, Tree]:
             return pull(self.layer, f, *block, delta)
 
-        return lax.scan(one, delta, (params, tape), reverse=True)
+        return lax.scan(one, delta, (params, tape), reverse=True, unroll=turns_at_once(self.n))
 
     def contract(self, f: LeafFunction, *kept: Tree) -> Tree:
         return lax.map(lambda block: contract(self.layer, f, *block), kept)

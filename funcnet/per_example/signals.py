@@ -9,7 +9,7 @@ import numpy as np
 from funcnet._core.contractions import gradient_shapes
 from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
-from funcnet._core.walkers import contract, gradient_of_leaf, leaves
+from funcnet._core.walkers import contract, gradient_of_leaf, has_names, leaves
 from funcnet.per_example.gradients import check_backprop
 from funcnet.propagation import Backprop
 
@@ -29,7 +29,9 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
         params: the parameters it was made with.
 
     Returns:
-        For every layer with parameters, counted from 1 ("layer 1"), scalars by name:
+        For every layer with parameters, counted from 1 ("layer 1"; where layers have names, "layer 9, block 2,
+        feed-forward, Dense 1"), scalars by name. The projection before an `Attention` is three of them, "…, queries",
+        "…, keys" and "…, values":
 
         - "a": rms of its tape, which for `Dense` is what came in;
         - "delta": rms of its deltas, of the summed cost;
@@ -64,23 +66,24 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
     """
     m = max(check_backprop(net, bp), 1)
     sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
-    flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums))
+    flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums), apart=True)
     nan: Any = np.asarray(np.nan, accumulation_type(bp.costs.dtype))  # no result of JAX's, for jax_debug_nans
     return {name: {what: nan if v is None else v for what, v in sizes.items()} for name, sizes in flow.items()}
 
 
 def flow_of(
-    net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None
+    net: AnyLayer, bp: Backprop, params: Params, grads: Tree, counted: jax.Array | None = None, apart: bool = False
 ) -> dict[str, dict[str, jax.Array | None]]:
     """`gradient_flow` for a mean gradient that is there already; of the examples that count, if not all do.
 
-    What a layer does not have is None.
+    What a layer does not have is None. `apart`: the parts of an attention's projection each by itself.
     """
-    dtype = accumulation_type(bp.costs.dtype)
+    dtype, named = accumulation_type(bp.costs.dtype), has_names(net)
 
     def look(leaf: Layer, tape: Tree, deltas: Tree) -> dict[str, jax.Array | None]:
         if gradient_shapes(leaf, tape, deltas) != ():
-            return {"a": rms(tape, counted), "delta": rms(deltas, counted)}
+            own: dict[str, jax.Array | None] = {"a": rms(tape, counted), "delta": rms(deltas, counted)}
+            return own | {"signals": _of_features(deltas)} if apart and getattr(leaf, "as_dense", None) else own
         if not getattr(leaf, "elementwise", False):
             return {}
         slope, _ = leaf.backward((), tape, jax.tree.map(jnp.ones_like, deltas))
@@ -92,17 +95,43 @@ def flow_of(
         return {"dead": dead, "saturated": flat}
 
     flow: dict[str, dict[str, jax.Array | None]] = {}
+    number, last, signals = 0, "", None
+    inside: tuple[Tree, Tree] = (), ()
     followed = True  # the first activation after a layer is the one that counts
-    for _, _, sizes, weights, slopes in leaves(net, contract(net, look, bp.tape, bp.deltas), params, grads):
+    for name, leaf, sizes, weights, slopes in leaves(net, contract(net, look, bp.tape, bp.deltas), params, grads):
         if "a" in sizes:
-            gradient, weight = rms(slopes), rms(weights)
-            sizes |= {"gradient": gradient, "weight": weight, "gradient_to_weight": gradient / weight}
-            flow[f"layer {len(flow) + 1}"] = sizes | dict.fromkeys(OWN)
+            number += 1
+            last = f"layer {number}, {name}" if named else f"layer {number}"
+            signals, inside = sizes.pop("signals", None), (weights, slopes)
+            flow[last] = _with_gradient(sizes, *inside) | dict.fromkeys(OWN)
             followed = False
         elif sizes and not followed:
-            flow[f"layer {len(flow)}"] |= sizes
+            flow[last] |= sizes
             followed = True
+        elif signals is not None and not followed and getattr(leaf, "input_parts", None):
+            whole, prefix = flow.pop(last), last.rpartition(", ")[0] if named else last
+            for part, columns in leaf.input_parts.items():
+                own = {"a": whole["a"], "delta": jnp.sqrt(jnp.mean(signals[columns]))}
+                of_part, slopes_of_part = jax.tree.map(lambda a, columns=columns: a[..., columns], inside)
+                flow[f"{prefix}, {part}"] = _with_gradient(own, of_part, slopes_of_part) | dict.fromkeys(OWN)
+            signals = None
     return flow
+
+
+def _with_gradient(sizes: dict[str, jax.Array | None], weights: Tree, slopes: Tree) -> dict[str, jax.Array | None]:
+    gradient, weight = rms(slopes), rms(weights)
+    return sizes | {"gradient": gradient, "weight": weight, "gradient_to_weight": gradient / weight}
+
+
+def _of_features(deltas: jax.Array) -> jax.Array:
+    """The mean square of each feature's error signal."""
+    rows = tuple(range(deltas.ndim - 1))
+    return total(jnp.square(wide(deltas)), rows) / max(deltas.size // deltas.shape[-1], 1)
+
+
+def number_of(name: str) -> int:
+    """The number of the layer with this name in a flow, by which names are sorted."""
+    return int(name.split()[1].rstrip(","))
 
 
 def rms(tree: Tree, counted: jax.Array | None = None) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from funcnet._core.figures import axes_of, colour_map
+from funcnet.per_example.signals import number_of
 from funcnet.train.history import History
 
 SHARES = ("dead", "saturated")  # between 0 and 1, on a linear scale
@@ -84,7 +85,7 @@ def _values_of(history: Any, what: str) -> np.ndarray:
     if not int(history.epochs):
         raise ValueError("plot_gradient_flow: no epoch took place, so there is nothing to draw. See history.stopped.")
     names = {tuple(name.split(": ", 1)) for name in history.telemetry if name.startswith("layer ")}
-    layers = sorted((layer for layer, name in names if name == what), key=lambda layer: int(layer.split()[1]))
+    layers = sorted((layer for layer, name in names if name == what), key=number_of)
     if not layers:
         there = ", ".join(sorted({name for _, name in names}))
         raise ValueError(f"plot_gradient_flow: no telemetry {what!r} of the layers; there is {there}.")
