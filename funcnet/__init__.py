@@ -2,7 +2,7 @@
 
 Networks
     `mlp` and `Chain` build them from layers: `Dense`, `Conv`, activations such as `ReLU`, pools, norms, `Residual`,
-    `Parallel`, `Dropout`.
+    `Parallel`, `Dropout`; for sequences `Embedding`, `Attention`, `GRU` and others, of which `gpt` makes a transformer.
     Losses such as `CrossEntropy` and penalties such as `L2` say what they are trained on.
 Propagation
     `init` draws parameters; `forward`, `backward` and `gradient` are the steps of backpropagation, `backprop` is all of

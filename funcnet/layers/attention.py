@@ -103,27 +103,26 @@ class Attention(Parameterless):
                 f"{values} of values, got shape {x.shape}."
             )
         q, k, v = self._heads(x)
-        outputs, sizes = [q[:, :, :, :0]], [wide(q[:, :, :, :0, :1])]  # all there is without positions
+        outputs, log_sums = [q[:, :, :, :0]], [wide(q[:, :, :, :0, :1])]  # all there is without positions
         for rows in self._rows(x.shape[1]):
             block = partial(self._mixed, k[:, :, : rows.reach], v[:, :, : rows.reach], segments)
             parts = rows.places, rows.cut(q)
-            _, (o, size) = lax.scan(block, None, parts, unroll=turns_at_once(len(rows.places)))
+            _, (o, sums) = lax.scan(block, None, parts, unroll=turns_at_once(len(rows.places)))
             outputs.append(rows.joined(o).astype(x.dtype))
-            sizes.append(rows.joined(size))
+            log_sums.append(rows.joined(sums))
         o = self._features(jnp.concatenate(outputs, T_AXIS))
-        size = jnp.concatenate(sizes, T_AXIS).reshape(len(x), self.heads, x.shape[1])
-        return o, (x, o, size) if segments is None else (x, o, size, segments)
+        sums = jnp.concatenate(log_sums, T_AXIS).reshape(len(x), self.heads, x.shape[1])
+        return o, (x, o, sums) if segments is None else (x, o, sums, segments)
 
     def _mixed(self, keys: jax.Array, values: jax.Array, segments: jax.Array | None, _: None, part: Any) -> Any:
         """o and log Σ exp of a block of queries."""
         places, q = part
         scores = _product(q, keys, (4,), (3,)) * self._d**-0.5  # (m, key heads, query heads for each, block, reach)
         if (seen := self._seen(places, keys.shape[2], segments)) is not None:
-            scores = jnp.where(seen[:, None, None], scores, MASKED)
+            seen = seen[:, None, None]
+            scores = jnp.where(seen, scores, MASKED)
         largest = jnp.max(scores, -1, keepdims=True)
-        weights = jnp.exp(scores - largest)
-        if seen is not None and segments is not None:  # a row may see nothing, and exp gives 1 in place of 0
-            weights = jnp.where(seen[:, None, None], weights, 0)
+        weights = _only(seen, jnp.exp(scores - largest), segments)
         sums = total(weights, (4,), keepdims=True)
         sums = jnp.where(sums == 0, 1, sums)
         return None, (_product(weights.astype(q.dtype), values, (4,), (2,)) / sums, largest + jnp.log(sums))
@@ -154,11 +153,13 @@ class Attention(Parameterless):
         S, P and their derivatives are transposed here, (m, key heads, reach, query heads for each, block): three of the
         products like it better, and XLA would otherwise find S in the forward pass and keep it for here.
         """
-        places, q, signal, along, size = part
-        along, size = (jnp.moveaxis(a, 4, 2) for a in (along, size))
-        p = jnp.exp(_product(keys, q, (3,), (4,)) * self._d**-0.5 - size)
+        places, q, signal, along, log_sums = part
+        along, log_sums = (jnp.moveaxis(a, 4, 2) for a in (along, log_sums))
+        scores = _product(keys, q, (3,), (4,)) * self._d**-0.5
         if (seen := self._seen(places, keys.shape[2], segments)) is not None:
-            p = jnp.where(jnp.swapaxes(seen, 1, 2)[:, None, :, None], p, 0)
+            seen = jnp.swapaxes(seen, 1, 2)[:, None, :, None]
+            scores = jnp.where(seen, scores, MASKED)
+        p = _only(seen, jnp.exp(scores - log_sums), segments)
         slope = (p * (_product(values, signal, (3,), (4,)) - along) * self._d**-0.5).astype(q.dtype)
         more = _product(slope, q, (3, 4), (2, 3)), _product(p.astype(q.dtype), signal, (3, 4), (2, 3))
         return tuple(map(jnp.add, sums, more)), _product(slope, keys, (2,), (2,))
@@ -230,11 +231,14 @@ def _product(a: jax.Array, b: jax.Array, over_a: tuple[int, ...], over_b: tuple[
     return lax.dot_general(a, b, dimensions, preferred_element_type=accumulation_type(a.dtype))
 
 
+def _only(seen: jax.Array | None, weights: jax.Array, segments: jax.Array | None) -> jax.Array:
+    """The weights of what is seen: with segments a row may see nothing, and exp then gives 1 in the place of 0."""
+    return weights if seen is None or segments is None else jnp.where(seen, weights, 0)
+
+
 def _added(whole: jax.Array, part: jax.Array) -> jax.Array:
     """The whole with a part added to its first positions."""
     reach = part.shape[2]
-    return (
-        whole + part
-        if reach == whole.shape[2]
-        else lax.dynamic_update_slice(whole, whole[:, :, :reach] + part, (0,) * 4)
-    )
+    if reach == whole.shape[2]:
+        return whole + part
+    return lax.dynamic_update_slice(whole, whole[:, :, :reach] + part, (0,) * 4)

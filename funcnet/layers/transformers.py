@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from funcnet._core.arguments import integer
+from funcnet._core.arguments import flag, integer
 from funcnet._core.protocols import AnyLayer
 from funcnet.initializers import Normal
 from funcnet.layers.activations import GELU, SiLU
@@ -79,6 +79,15 @@ def gpt(
     """
     integer("gpt: depth", depth, "a number of blocks, 1 or more", 1)
     integer("gpt: length", length, "a number of positions, 1 or more", 1)
+    switches = {"tied": tied, "rotary": rotary, "gated": gated, "repeat": repeat, "remat": remat}
+    for name, value in switches.items():
+        flag(f"gpt: {name}", value)
+    if not callable(norm):
+        raise TypeError(f"gpt: norm makes a norm of n features: expected a class such as RMSNorm, got {norm!r}.")
+    if rotary and n % (2 * heads):
+        raise ValueError(
+            f"gpt: rotary turns pairs of features, and {n} features are no pairs in each of {heads} heads."
+        )
     last = Normal(STD / math.sqrt(2 * depth))
     drop = (Dropout(dropout),) if dropout else ()
     attention = Attention(n, heads, kv_heads, causal)

@@ -1,0 +1,147 @@
+"""A small GPT with its insides open: what it learns from Python's own library, and what its backward pass says of it.
+
+Four blocks of 128 features read characters and predict the next, trained by `fit` in one compiled program. One backward
+pass then tells
+
+- how the error travels: sizes of error signals and gradients, block by block, of queries, keys and values apart;
+- which passages pull hardest: the norm of each passage's own gradient, all of them at the price of one more product;
+- what the heads look at: the tape of an `Attention` holds queries, keys and log Σ exp, so its weights are one line.
+
+Needs matplotlib: pip install 'funcnet[examples]'. Two minutes on two cores; --steps 60 for a first look.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import funcnet as fn
+
+try:
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+
+LOSS = fn.CrossEntropy()
+LETTERS = "\n" + "".join(map(chr, range(32, 127)))  # what a source file is made of: 96 tokens
+LENGTH, BATCH, HELD = 128, 16, 64
+
+
+def arguments() -> argparse.Namespace:
+    usage = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
+    parser.add_argument("--steps", type=int, default=700, help="updates, of 16 passages of 128 letters each")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
+    parser.add_argument("--picture", type=Path, default=Path("attention.png"), help="where the picture goes")
+    chosen = parser.parse_args()
+    if chosen.steps < 10:
+        parser.error("--steps must be 10 or more")
+    if not chosen.picture.absolute().parent.is_dir():
+        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    return chosen
+
+
+def passages(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The library's modules, one after the other, cut into passages; the targets are one letter ahead."""
+    places, codes, size = np.full(128, -1), [], number * LENGTH + 1
+    places[[ord(letter) for letter in LETTERS]] = np.arange(len(LETTERS))
+    for path in sorted(Path(os.__file__).parent.glob("*.py")):
+        text = np.frombuffer(path.read_bytes().replace(b"\t", b"    "), np.uint8)
+        codes.append(places[text[text < 128]])
+        if sum(map(len, codes)) > size + number * LENGTH:
+            break
+    tokens = np.concatenate(codes)
+    tokens = tokens[tokens >= 0][:size].astype(np.int32)
+    whole = (len(tokens) - 1) // LENGTH * LENGTH
+    return tokens[:whole].reshape(-1, LENGTH), tokens[1 : whole + 1].reshape(-1, LENGTH)
+
+
+def words(tokens: np.ndarray) -> str:
+    return "".join(LETTERS[token] for token in tokens)
+
+
+def weights_of(leaf: fn.Attention, tape: tuple[jax.Array, ...]) -> jax.Array:
+    """softmax(q kᵀ/√d) of every head: (m, heads, T, T)."""
+    x, _, log_sums = tape
+    q, k, _ = jnp.split(x.reshape(*x.shape[:2], 3 * leaf.heads, -1), 3, 2)
+    scores = jnp.einsum("mthd,mshd->mhts", q, k) / np.sqrt(q.shape[-1])
+    return jnp.tril(jnp.exp(scores - log_sums[..., None]))
+
+
+def drawn(attention: list[np.ndarray], text: str, size: int = 44) -> Figure:
+    """The heads that are most decided, each a picture: a row is a letter, bright is what it looks at."""
+    heads = [(block + 1, head + 1, p[head]) for block, p in enumerate(attention) for head in range(len(p))]
+    entropy = [-(p * np.log(np.maximum(p, 1e-9))).sum(-1).mean() for _, _, p in heads]
+    previous = [np.diagonal(p, -1).mean() for _, _, p in heads]
+    chosen = [int(np.argmax(previous))]
+    chosen += [i for i in np.argsort(entropy) if i not in chosen][:2]
+    figure = Figure((13, 4.6), layout="compressed")
+    for ax, i in zip(figure.subplots(1, 3), chosen):
+        block, head, p = heads[i]
+        ax.imshow(p[:size, :size] ** 0.5, cmap="magma", vmin=0, vmax=1)
+        ticks = [letter if letter != "\n" else "↵" for letter in text[:size]]
+        ax.set_xticks(range(size), ticks, fontsize=6, family="monospace")
+        ax.set_yticks(range(size), ticks, fontsize=6, family="monospace")
+        ax.set_title(f"block {block}, head {head}")
+        ax.set(xlabel="looks at", ylabel="letter")
+    return figure
+
+
+def main() -> None:
+    chosen = arguments()
+    x, y = passages(8 * 1024 + HELD)
+    held, (x, y) = (x[-HELD:], y[-HELD:]), (x[:-HELD], y[:-HELD])
+    net = fn.gpt(len(LETTERS), LENGTH, n=128, heads=4, depth=4)
+    params = fn.init(net, jax.random.key(chosen.seed))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"{len(x):,} passages of {LENGTH} letters, {count:,} parameters")
+
+    small = fn.gpt(5, 4, n=8, heads=2, depth=2)
+    few = np.arange(12).reshape(3, 4) % 5
+    print("its derivatives, on a small one:", end=" ")
+    report = fn.check_gradients(small, LOSS, fn.init(small, jax.random.key(0)), few, few[::-1])
+    print(str(report).splitlines()[-1])
+
+    steps = len(x) // BATCH
+    epochs = max(1, round(chosen.steps / steps))
+    rows = min(len(x), chosen.steps * BATCH)
+    rate = optax.warmup_cosine_decay_schedule(0.0, 2e-3, chosen.steps // 10, chosen.steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
+    state = fn.train_state(optimizer, params, jax.random.key(chosen.seed + 1))
+    began = time.perf_counter()
+    options = {"epochs": epochs, "batch_size": BATCH, "validation": held, "metrics": [fn.Accuracy()], "progress": True}
+    state, history = fn.fit(net, LOSS, optimizer, state, (x[:rows], y[:rows]), **options)
+    seconds = time.perf_counter() - began
+    if history.stopped:
+        raise SystemExit(history.stopped)  # by Ctrl-C, or by a cost that is not finite
+    cost, right = (history[f"validation_{name}"][-1] for name in ("cost", "accuracy"))
+    print(f"{int(state.step)} updates in {seconds:.0f} s; passages held out: {cost:.2f} nats a letter", end=" ")
+    print(f"(guessing: {np.log(len(LETTERS)):.2f}), {right:.0%} of letters right")
+
+    bp = jax.jit(fn.backprop)(net, LOSS, state.params, *held)
+    print("\nhow the error travels                       rms of δ    rms of the gradient")
+    for name, sizes in fn.gradient_flow(net, bp, state.params).items():
+        if "block" not in name or "block 1" in name or "block 4" in name:
+            print(f"{name:<44}{sizes['delta']:8.2e}    {sizes['gradient']:8.2e}")
+
+    norms = np.sqrt(jax.jit(fn.example_square_norms)(net, bp))
+    order = np.argsort(norms)
+    print(f"\neach passage's own gradient: norms {norms.min():.1f} … {norms.max():.1f}, median {np.median(norms):.1f}")
+    for what, i in (("pulls hardest", order[-1]), ("pulls least", order[0])):
+        print(f"{what}, {norms[i]:.1f}, {float(bp.costs[i]) / LENGTH:.2f} nats a letter: {words(held[0][i])[:90]!r}")
+
+    found = fn.contract(
+        net, lambda leaf, tape, _: weights_of(leaf, tape) if isinstance(leaf, fn.Attention) else (), bp.tape, bp.deltas
+    )
+    line = next((i for i in range(HELD) if "def " in words(held[0][i])[:30]), 0)
+    drawn([np.asarray(p[line]) for p in jax.tree.leaves(found)], words(held[0][line])).savefig(chosen.picture, dpi=110)
+    print(f"\nwhat some heads look at: {chosen.picture}")
+
+
+if __name__ == "__main__":
+    main()
