@@ -4,10 +4,14 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from table import disagreement
 
 import funcnet as fn
 from funcnet._core.numerics import wide
+
+LOSS = fn.SquaredError()
 
 
 def deltas_alone(leaf, tape, deltas):
@@ -169,9 +173,9 @@ class Attending:
 
 def unrolled(layer: Any) -> Any:
     """The same network without stacks, and with nothing made again."""
-    if isinstance(layer, Stack):
+    if isinstance(layer, (Stack, fn.Repeat)):
         return fn.Chain(*[unrolled(layer.layer)] * layer.n)
-    if isinstance(layer, Recomputed):
+    if isinstance(layer, (Recomputed, fn.Remat)):
         return unrolled(layer.layer)
     if isinstance(layer, fn.Chain):
         return fn.Chain(*map(unrolled, layer.layers))
@@ -184,12 +188,73 @@ def unrolled(layer: Any) -> Any:
 
 def unstacked(layer: Any, tree: Any, front: bool = False) -> Any:
     """A tree like the parameters as the unrolled network has it; `front`: the stack's axis stands behind examples."""
-    if isinstance(layer, Stack):
+    if isinstance(layer, (Stack, fn.Repeat)):
         take = (lambda a, i: a[:, i]) if front else (lambda a, i: a[i])
         parts = (jax.tree.map(lambda a, i=i: take(a, i), tree) for i in range(layer.n))
         return tuple(unstacked(layer.layer, part, front) for part in parts)
-    if isinstance(layer, (Recomputed, fn.Residual)):
+    if isinstance(layer, (Recomputed, fn.Remat, fn.Residual)):
         return unstacked(layer.layer, tree, front)
     if isinstance(layer, (fn.Chain, SideBySide)):
         return tuple(unstacked(child, part, front) for child, part in zip(layer.layers, tree))
     return tree
+
+
+def contractions(net, params, x, y, x2, y2):
+    """Everything that one backward pass gives, with whether a result's examples stand before the stack's axis."""
+    m, T, _ = x.shape
+    weights = jnp.arange(1.0, m * T + 1).reshape(m, T)
+    bp = fn.backprop(net, LOSS, params, x, y, weights=weights)
+    other = fn.backprop(net, LOSS, params, x2, y2)
+    clipped, squares = fn.clipped_gradient(net, bp, 1.3)
+    clipped_by_layer, squares_by_layer = fn.clipped_gradient(net, bp, 1.3, per_layer=True)
+    mean, variance = fn.gradient_moments(net, bp)
+    plain = {
+        "value_and_grad": fn.value_and_grad(net, LOSS, params, x, y)[1],
+        "gradient": fn.gradient(net, bp.tape, bp.deltas),
+        "weighted": fn.weighted_gradient(net, bp, jnp.array([1.0, 0.0, -2.0])),
+        "clipped": clipped,
+        "clipped by layer": clipped_by_layer,
+        "mean": mean,
+        "variance": variance,
+        "empirical": fn.empirical_fisher_diagonal(net, LOSS, params, x, y),
+        "ggn": fn.ggn_diagonal(net, LOSS, params, x),
+        "factors": fn.kronecker_factors(net, LOSS, params, x, y, kind="empirical"),
+        "ggn factors": fn.kronecker_factors(net, LOSS, params, x, kind="ggn"),
+    }
+    by_example = {
+        "gradients": fn.example_gradients(net, bp),
+        "norms by layer": fn.example_square_norms(net, bp, per_layer=True),
+        "norms by layer of clipping": squares_by_layer,
+    }
+    whole = {
+        "norms": fn.example_square_norms(net, bp),
+        "norms of clipping": squares,
+        "gram": fn.example_gram(net, bp),
+        "gram of two": fn.example_gram(net, bp, other),
+        "cosines": fn.example_cosines(net, bp, other),
+        "noise": fn.noise_scale(net, bp),
+        "flow": fn.gradient_flow(net, bp, params),
+        "input_delta": bp.input_delta,
+    }
+    return plain, by_example, whole
+
+
+def assert_contractions_are_those_unrolled(net, params, x, y):
+    """Every contraction of stacks and of what is made again is that of the network without them."""
+    params = jax.tree.map(np.asarray, params)
+    results = jax.tree.map(np.asarray, jax.jit(contractions)(net, params, x, y, -2 * x, y))
+    expected = jax.jit(contractions)(unrolled(net), unstacked(net, params), x, y, -2 * x, y)
+    for name in results[0]:
+        assert disagreement(unstacked(net, results[0][name]), expected[0][name]) <= 1e-12, name
+    for name in results[1]:
+        assert disagreement(unstacked(net, results[1][name], front=True), expected[1][name]) <= 1e-12, name
+    for name in results[2]:
+        if name == "flow":
+            found, others = (
+                {layer.split(",")[0]: sizes for layer, sizes in flow[2][name].items()} for flow in (results, expected)
+            )  # the names of layers in a stack say where
+            assert found.keys() == others.keys()
+            for layer, sizes in others.items():
+                np.testing.assert_allclose(*([flow[layer][size] for size in sizes] for flow in (found, others)))
+        else:
+            assert disagreement(results[2][name], expected[2][name]) <= 1e-12, name

@@ -34,11 +34,15 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A layer, how many features it is tried on, and the positions that it needs; None: any, or none, will do."""
+    """A layer, how many features it is tried on, and the positions that it needs; None: any, or none, will do.
+
+    With a `vocabulary` x holds integers below it, and has no axis of features.
+    """
 
     layer: Any
     features: int = 4
     positions: tuple[int, ...] | None = None
+    vocabulary: int | None = None
 
     @property
     def key(self):
@@ -46,7 +50,13 @@ class Row:
 
     def shape(self, m, positions=()):
         """Of m examples with these positions, or with those that the layer needs."""
-        return m, *(positions if self.positions is None else self.positions), self.features
+        positions = positions if self.positions is None else self.positions
+        return (m, *positions) if self.vocabulary else (m, *positions, self.features)
+
+    def inputs(self, m, positions=(), dtype=np.float64):
+        if self.vocabulary:
+            return tokens(1, self.vocabulary, *self.shape(m, positions))
+        return random(1, *self.shape(m, positions), dtype=dtype)
 
 
 LAYERS = [
@@ -97,6 +107,23 @@ LAYERS = [
     ),
     Row(fn.RandomShift(2), features=2, positions=(3, 4)),
     Row(fn.RandomFlip(), features=2, positions=(2, 3)),
+    Row(fn.Embedding(5, 3), vocabulary=5),
+    Row(fn.Tied(fn.Embedding(5, 3), fn.Chain(fn.Dense(3, 3), fn.Tanh())), vocabulary=5),
+    Row(fn.LearnedPositions(4, 3), features=3, positions=(2, 3)),
+    Row(fn.Rotary(3, 2, base=10.0), features=12, positions=(3,)),
+    Row(fn.Gated(fn.GELU())),
+    Row(fn.Attention(4, 2), features=12, positions=(4,)),
+    Row(fn.Attention(4, 2, 1, causal=False, block=2), features=8, positions=(5,)),
+    Row(fn.GRU(3, 2), features=3, positions=(3,)),
+    Row(fn.LSTM(3, 2), features=3, positions=(3,)),
+    Row(fn.Last(), positions=(3,)),
+    Row(fn.Repeat(fn.Residual(fn.Chain(fn.Dense(4, 2), fn.Dropout(0.3), fn.Tanh(), fn.Dense(2, 4))), 3)),
+    Row(fn.Remat(fn.Chain(fn.Dense(4, 3), fn.Dropout(0.3), fn.Tanh()))),
+    Row(
+        fn.Repeat(fn.Remat(fn.Residual(fn.Chain(fn.Dense(2, 6), fn.Attention(2, 1), fn.Repeat(fn.Dense(2, 2), 2)))), 2),
+        features=2,
+        positions=(3,),
+    ),
 ]
 
 LOSSES = [
@@ -133,6 +160,10 @@ predict = jax.jit(fn.predict)
 
 def random(seed, *shape, dtype=np.float64):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(dtype))
+
+
+def tokens(seed, vocabulary, *shape):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, vocabulary, shape, np.int32))
 
 
 def same_bits(found, expected):

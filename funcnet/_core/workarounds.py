@@ -6,6 +6,7 @@
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +129,14 @@ def features_last(n: int) -> lax.ConvDimensionNumbers:
     """The layout of a convolution over n axes of positions: (m, *positions, features), (*kernel, features, outputs)."""
     data = (0, n + 1, *range(1, n + 1))
     return lax.ConvDimensionNumbers(data, (n + 1, n, *range(n)), data)
+
+
+def apart(kept: Any) -> Any:
+    """A tree as it is, where the compiler is not to look for what was computed of it before.
+
+    Memory. What is made again of it would be found, and kept, where barriers are not dropped.
+    """
+    return lax.optimization_barrier(kept)
 
 
 def not_before(values: jax.Array, signal: jax.Array) -> jax.Array:

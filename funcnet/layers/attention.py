@@ -15,7 +15,6 @@ from funcnet._core.specs import spec
 from funcnet._core.workarounds import not_before, turns_at_once
 from funcnet.layers.base import Parameterless, Pass
 
-MASKED = -1e30
 BLOCK, WHOLE, REACHES = 64, 256, 4  # queries of a block; so many not causal are one; how many lengths blocks may reach
 T_AXIS = 3  # of (m, key heads, query heads for each, T, …)
 
@@ -120,7 +119,7 @@ class Attention(Parameterless):
         scores = _product(q, keys, (4,), (3,)) * self._d**-0.5  # (m, key heads, query heads for each, block, reach)
         if (seen := self._seen(places, keys.shape[2], segments)) is not None:
             seen = seen[:, None, None]
-            scores = jnp.where(seen, scores, MASKED)
+            scores = _masked(scores, seen)
         largest = jnp.max(scores, -1, keepdims=True)
         weights = _only(seen, jnp.exp(scores - largest), segments)
         sums = total(weights, (4,), keepdims=True)
@@ -158,7 +157,7 @@ class Attention(Parameterless):
         scores = _product(keys, q, (3,), (4,)) * self._d**-0.5
         if (seen := self._seen(places, keys.shape[2], segments)) is not None:
             seen = jnp.swapaxes(seen, 1, 2)[:, None, :, None]
-            scores = jnp.where(seen, scores, MASKED)
+            scores = _masked(scores, seen)
         p = _only(seen, jnp.exp(scores - log_sums), segments)
         slope = (p * (_product(values, signal, (3,), (4,)) - along) * self._d**-0.5).astype(q.dtype)
         more = _product(slope, q, (3, 4), (2, 3)), _product(p.astype(q.dtype), signal, (3, 4), (2, 3))
@@ -229,6 +228,11 @@ def _product(a: jax.Array, b: jax.Array, over_a: tuple[int, ...], over_b: tuple[
     """Σ over these axes of a·b, for each example and key head, in the accumulation type."""
     dimensions = (over_a, over_b), ((0, 1), (0, 1))
     return lax.dot_general(a, b, dimensions, preferred_element_type=accumulation_type(a.dtype))
+
+
+def _masked(scores: jax.Array, seen: jax.Array) -> jax.Array:
+    """Scores of what is not seen are the lowest that there is: finite, since -∞ less -∞ is NaN."""
+    return jnp.where(seen, scores, jnp.finfo(scores.dtype).min)
 
 
 def _only(seen: jax.Array | None, weights: jax.Array, segments: jax.Array | None) -> jax.Array:

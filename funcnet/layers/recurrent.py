@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcnet._core.arguments import check_features
-from funcnet._core.numerics import sum_of_products, total, wide
+from funcnet._core.numerics import accumulation_type, sum_of_products, total, wide
 from funcnet._core.specs import spec
 from funcnet._core.workarounds import sum_of_outer_products, turns_at_once
 from funcnet.initializers import GlorotUniform
@@ -86,7 +86,7 @@ class GRU:
             carried = delta * z + sum_of_products(back, u, (1,), (1,))
             return carried, (jnp.concatenate([of_r, of_z, of_n], 1).astype(u.dtype), of_q.astype(u.dtype))
 
-        start = jnp.zeros_like(wide(delta[:, 0]))
+        start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
         parts = tuple(map(_time_first, (delta, _before(y), gates, q)))
         _, (sums, of_q) = lax.scan(step, start, parts, reverse=True, unroll=turns_at_once(x.shape[1]))
         sums, of_q = map(_examples_first, (sums, of_q))
@@ -175,7 +175,7 @@ class LSTM:
             back = jnp.concatenate(sums, 1).astype(u.dtype)
             return (sum_of_products(back, u, (1,), (1,)), of_c * f), back
 
-        start = jnp.zeros_like(wide(delta[:, 0]))
+        start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
         parts = tuple(map(_time_first, (delta, _before(c), c, gates)))
         _, sums = lax.scan(step, (start, start), parts, reverse=True, unroll=turns_at_once(delta.shape[1]))
         sums = _examples_first(sums)

@@ -11,7 +11,7 @@ from funcnet._core.keys import child_key
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
 from funcnet._core.walkers import LeafFunction, Part, contract, layer_forward, pull
-from funcnet._core.workarounds import not_before, turns_at_once
+from funcnet._core.workarounds import apart, not_before, turns_at_once
 from funcnet.layers.base import OneLayer
 
 
@@ -116,8 +116,7 @@ class Remat(OneLayer):
         return pull(self.layer, f, params, self._made(again, not_before(x, delta), context), delta)
 
     def contract(self, f: LeafFunction, *kept: Tree) -> Tree:
-        kept = lax.optimization_barrier(kept)
-        passes = [self._made(*part) if number % 2 == 0 else part for number, part in enumerate(kept)]
+        passes = [self._made(*part) if number % 2 == 0 else part for number, part in enumerate(apart(kept))]
         return contract(self.layer, f, *passes)
 
     def _made(self, params: Params, x: jax.Array, context: Context) -> Tree:

@@ -4,7 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stacks import Attending, Recomputed, SideBySide, Stack, Window, unrolled, unstacked
+from stacks import (
+    Attending,
+    Recomputed,
+    SideBySide,
+    Stack,
+    Window,
+    assert_contractions_are_those_unrolled,
+    contractions,
+    unrolled,
+    unstacked,
+)
 from table import disagreement, params_of, random
 
 import funcnet as fn
@@ -16,7 +26,6 @@ BLOCK = fn.Chain(fn.Dense(N, 3), fn.Tanh(), fn.Dense(3, N, bias=False))
 NETS = {
     "depth equal to the number of examples": Stack(fn.Residual(fn.Chain(fn.LayerNorm(N), BLOCK)), M),
     "a stack in a stack": Stack(fn.Chain(Stack(fn.Residual(fn.Dense(N, N)), M), Window(N)), 2),
-    "made again in a stack": Stack(Recomputed(fn.Chain(Window(N), fn.Residual(BLOCK))), M),
     "a stack made again between layers": fn.Chain(
         fn.Dense(N, N), Recomputed(Stack(fn.Chain(fn.Dense(N, N), Window(N)), 2)), fn.ReLU()
     ),
@@ -32,65 +41,10 @@ def data(net, positions=(T,)):
     return params_of(net), *(np.array(random(seed, M, *positions, N)) for seed in (1, 2))
 
 
-def contractions(net, params, x, y, x2, y2):
-    """Everything that one backward pass gives, with whether a result's examples stand before the stack's axis."""
-    weights = jnp.arange(1.0, M * T + 1).reshape(M, T)
-    bp = fn.backprop(net, LOSS, params, x, y, weights=weights)
-    other = fn.backprop(net, LOSS, params, x2, y2)
-    clipped, squares = fn.clipped_gradient(net, bp, 1.3)
-    clipped_by_layer, squares_by_layer = fn.clipped_gradient(net, bp, 1.3, per_layer=True)
-    mean, variance = fn.gradient_moments(net, bp)
-    plain = {
-        "value_and_grad": fn.value_and_grad(net, LOSS, params, x, y)[1],
-        "gradient": fn.gradient(net, bp.tape, bp.deltas),
-        "weighted": fn.weighted_gradient(net, bp, jnp.array([1.0, 0.0, -2.0])),
-        "clipped": clipped,
-        "clipped by layer": clipped_by_layer,
-        "mean": mean,
-        "variance": variance,
-        "empirical": fn.empirical_fisher_diagonal(net, LOSS, params, x, y),
-        "ggn": fn.ggn_diagonal(net, LOSS, params, x),
-        "factors": fn.kronecker_factors(net, LOSS, params, x, y, kind="empirical"),
-        "ggn factors": fn.kronecker_factors(net, LOSS, params, x, kind="ggn"),
-    }
-    by_example = {
-        "gradients": fn.example_gradients(net, bp),
-        "norms by layer": fn.example_square_norms(net, bp, per_layer=True),
-        "norms by layer of clipping": squares_by_layer,
-    }
-    whole = {
-        "norms": fn.example_square_norms(net, bp),
-        "norms of clipping": squares,
-        "gram": fn.example_gram(net, bp),
-        "gram of two": fn.example_gram(net, bp, other),
-        "cosines": fn.example_cosines(net, bp, other),
-        "noise": fn.noise_scale(net, bp),
-        "flow": fn.gradient_flow(net, bp, params),
-        "input_delta": bp.input_delta,
-    }
-    return plain, by_example, whole
-
-
 @pytest.mark.fast
 @each_net
 def test_every_contraction_is_that_of_the_network_unrolled(net):
-    params, x, y = data(net)
-    params = jax.tree.map(np.asarray, params)
-    results = jax.tree.map(np.asarray, jax.jit(contractions)(net, params, x, y, -2 * x, y))
-    expected = jax.jit(contractions)(unrolled(net), unstacked(net, params), x, y, -2 * x, y)
-    for name in results[0]:
-        assert disagreement(unstacked(net, results[0][name]), expected[0][name]) <= 1e-12, name
-    for name in results[1]:
-        assert disagreement(unstacked(net, results[1][name], front=True), expected[1][name]) <= 1e-12, name
-    for name in results[2]:
-        if name == "flow":
-            assert results[2][name].keys() == expected[2][name].keys()
-            for layer, sizes in expected[2][name].items():
-                np.testing.assert_allclose(
-                    *([f[layer][s] for s in sizes] for f in (results[2][name], expected[2][name]))
-                )
-        else:
-            assert disagreement(results[2][name], expected[2][name]) <= 1e-12, name
+    assert_contractions_are_those_unrolled(net, *data(net))
 
 
 @pytest.mark.fast

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from table import KEY, LOSSES, Scale, disagreement, params_of, predict, random, target
+from table import KEY, LOSSES, Scale, disagreement, params_of, predict, random, target, tokens
 
 import funcnet as fn
 
@@ -443,3 +443,39 @@ def test_columns_of_a_wrong_shape_are_refused():
 
     with pytest.raises(ValueError, match="hessian_columns gives shape"):
         fn.ggn_diagonal(PLAIN, Odd(), PARAMS, X)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("kind", ["ggn", "empirical"])
+@pytest.mark.parametrize("positions", [(), (3,)], ids=repr)
+def test_factors_of_an_embedding_are_those_of_a_dense_on_unit_vectors(kind, positions):
+    rest = fn.Tanh(), fn.Dense(3, 4)
+    net, other = fn.Chain(fn.Embedding(5, 3), *rest), fn.Chain(fn.Dense(5, 3, bias=False), *rest)
+    (table, *own), loss = params_of(net), fn.CrossEntropy()
+    x = tokens(1, 5, 6, *positions)
+    y = target(loss, (*x.shape, 4)) if kind == "empirical" else None
+    first, *factors = kronecker_factors(net, loss, (table, *own), x, y, kind=kind)
+    same, *others = kronecker_factors(other, loss, ({"w": table["e"]}, *own), np.eye(5)[x], y, kind=kind)
+    assert disagreement(first.a, np.bincount(np.ravel(x), minlength=5) / x.size) <= 1e-14
+    assert disagreement(np.diag(first.a), same.a) <= 1e-14
+    assert disagreement(first.g, same.g) <= 1e-12
+    assert disagreement(factors, others) <= 1e-12
+
+
+@pytest.mark.fast
+def test_curvature_of_a_table_that_is_read_at_both_ends_is_the_diagonal():
+    net, loss = fn.Tied(fn.Embedding(4, 2), fn.Chain(fn.Dense(2, 2), fn.Tanh())), fn.CrossEntropy()
+    params, x = params_of(net), tokens(1, 4, 3, 3)
+    y = target(loss, (3, 3, 4))
+    diagonal = unravelled(params, np.diag(full_ggn(net, loss, params, x, y)))
+    assert disagreement(ggn_diagonal(net, loss, params, x), diagonal) <= 1e-10
+    factors = kronecker_factors(net, loss, params, x, kind="ggn")
+    assert disagreement(factors[0], diagonal[0]) <= 1e-10
+    assert isinstance(factors[1][0], fn.KroneckerPair)
+    assert (
+        disagreement(
+            kronecker_factors(net, loss, params, x, y, kind="empirical")[0],
+            squared_gradients(net, loss, params, x, y)[0],
+        )
+        <= 1e-10
+    )

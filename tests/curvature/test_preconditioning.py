@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import Scale, backprop, cost, disagreement, params_of, random, target, value_and_grad
+from table import Scale, backprop, cost, disagreement, params_of, random, target, tokens, value_and_grad
 
 import funcnet as fn
 
@@ -215,3 +215,38 @@ def test_backprop_of_another_network_is_refused():
     bp = backprop(NET, CE, PARAMS, X, Y)
     with pytest.raises(ValueError, match="of another network"):
         transformation.update(params, transformation.init(params), params, backprop=bp)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("kind", ["ggn", "empirical"])
+def test_a_step_of_an_embedding_is_that_of_a_dense_on_unit_vectors(kind):
+    """Two steps, so that factors are averaged; tokens that do not come have a frequency of 0."""
+    rest = fn.Tanh(), fn.Dense(2, 4)
+    net, other = fn.Chain(fn.Embedding(6, 2), *rest), fn.Chain(fn.Dense(6, 2, bias=False), *rest)
+    table, *own = params_of(net)
+    x, y = tokens(1, 4, 5, 3), target(CE, (5, 3, 4))
+
+    @jax.jit
+    def run(first, x):
+        params, layers = (first, *own), net if "e" in first else other
+        optimizer = fn.scale_by_kfac(layers, CE, kind=kind, damping=0.1)
+        state, updates = optimizer.init(params), []
+        for share in (1.0, 2.0):
+            params = jax.tree.map(lambda a, s=share: s * a, params)
+            bp = fn.backprop(layers, CE, params, x, y)
+            _, grads = fn.value_and_grad(layers, CE, params, x, y)
+            step, state = optimizer.update(grads, state, params, backprop=bp)
+            updates.append((next(iter(step[0].values())), *step[1:]))
+        return updates
+
+    assert disagreement(run(table, x), run({"w": table["e"]}, np.eye(6)[x])) <= 1e-11
+
+
+def test_a_step_of_a_table_that_is_read_at_both_ends_is_of_its_diagonal():
+    net = fn.Tied(fn.Embedding(4, 2), fn.Dense(2, 2))
+    params, x, y = params_of(net), tokens(1, 4, 5, 3), target(CE, (5, 3, 4))
+    transformation = fn.scale_by_kfac(net, CE, kind="empirical", damping=0.1)
+    bp, (_, grads) = backprop(net, CE, params, x, y), value_and_grad(net, CE, params, x, y)
+    updates, _ = jax.jit(transformation.update)(grads, transformation.init(params), params, backprop=bp)
+    diagonal = jax.jit(fn.empirical_fisher_diagonal)(net, CE, params, x, y)[0]["e"]
+    assert disagreement(updates[0]["e"], np.asarray(grads[0]["e"]) / (np.asarray(diagonal) + 0.1)) <= 1e-12

@@ -387,3 +387,20 @@ def test_saliency_story(fashion):
     assert len(methods) == 3, printed
     assert max(methods) < chance - 20, printed
     assert (fashion / "saliency.png").stat().st_size > 50_000
+
+
+@pytest.mark.thorough
+def test_open_gpt_story(tmp_path):
+    printed = run(ROOT / "examples" / "20_open_gpt.py", "--steps", 60, "--picture", tmp_path / "attention.png")
+    assert "on a small one: all right" in printed
+    cost, guessing = map(float, re.search(r"held out: ([\d.]+) nats a letter \(guessing: ([\d.]+)\)", printed).groups())
+    assert cost < 3 < guessing, printed
+    for name in (
+        "layer 1, TiedEmbedding",
+        "layer 4, block 1, attention, keys",
+        "layer 26, block 4, feed-forward, Dense 2",
+    ):
+        assert name in printed
+    norms = re.search(r"norms ([\d.]+) … ([\d.]+)", printed).groups()
+    assert re.search(rf"pulls hardest, {norms[1]}, .*\npulls least, {norms[0]}, ", printed), printed
+    assert (tmp_path / "attention.png").stat().st_size > 30_000

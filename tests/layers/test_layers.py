@@ -23,6 +23,10 @@ def by_hand(layer, params, x, key, delta):
 
 
 def by_jax(layer, params, x, key, delta):
+    """Integers have no derivative: zeros of their type."""
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        y, pullback = jax.vjp(lambda params: fn.layer_forward(layer, params, x, key)[0], params)
+        return y, *pullback(delta), jnp.zeros_like(x)
     y, pullback = jax.vjp(lambda params, x: fn.layer_forward(layer, params, x, key)[0], params, x)
     return y, *pullback(delta)
 
@@ -33,7 +37,7 @@ def both_ways(layer, params, x, key, delta):
 
 
 def batch(row, positions=(), m=5, dtype=np.float64):
-    x = random(1, *row.shape(m, positions), dtype=dtype)
+    x = row.inputs(m, positions, dtype)
     params = params_of(row.layer, dtype=dtype)
     y = jax.eval_shape(lambda p, x: row.layer.forward(p, x)[0], params, x)
     return params, x, random(2, *y.shape, dtype=dtype)
@@ -43,11 +47,17 @@ def types(tree):
     return {leaf.dtype for leaf in jax.tree.leaves(tree)}
 
 
+def of_floats(f, tree):
+    """`f` of every array that does not hold integers."""
+    return jax.tree.map(lambda leaf: f(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
 def check_backward_and_gradient(row, positions):
     params, x, delta = batch(row, positions)
     hand, automatic = both_ways(row.layer, params, x, row.key, delta)
     assert disagreement(hand, automatic) <= 1e-12
-    assert types(hand) == {np.dtype(np.float64)}
+    assert types(hand[:2]) == {np.dtype(np.float64)}
+    assert hand[2].dtype == x.dtype
 
 
 @pytest.mark.fast
@@ -122,7 +132,8 @@ def test_under_vmap_over_params_and_x_without_positions_if_they_can_they_are_tho
         second = by_jax(row.layer, *jax.tree.map(lambda leaf: leaf[1], many), row.key, delta)
         return jax.tree.map(lambda leaf: leaf[1], together), second
 
-    assert disagreement(*run(jax.tree.map(lambda leaf: np.stack([leaf, 2 * leaf]), (params, x)))) <= 1e-12
+    both = of_floats(lambda leaf: 2 * leaf, (params, x))
+    assert disagreement(*run(jax.tree.map(lambda *leaves: np.stack(leaves), (params, x[::-1]), both))) <= 1e-12
 
 
 @each_kind
@@ -130,15 +141,17 @@ def test_float32_agrees_to_its_precision_and_bfloat16_is_summed_in_it(row):
     @jax.jit
     def run(params, x, delta):
         narrow = by_hand(row.layer, params, x, row.key, delta)
-        params, x, delta = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x, delta))
+        params, x, delta = of_floats(lambda leaf: leaf.astype(jnp.float32), (params, x, delta))
         return narrow, by_hand(row.layer, params, x, row.key, delta), by_jax(row.layer, params, x, row.key, delta)
 
-    (y, grads, input_delta), single, automatic = run(*batch(row, (2,), dtype=jnp.bfloat16))
-    assert y.dtype == input_delta.dtype == jnp.bfloat16
+    params, x, delta = batch(row, (2,), dtype=jnp.bfloat16)
+    (y, grads, input_delta), single, automatic = run(params, x, delta)
+    assert y.dtype == jnp.bfloat16
+    assert input_delta.dtype == x.dtype
     if row.layer != Scale(4):
         assert types(grads) <= {np.dtype(np.float32)}
     assert disagreement((y, grads, input_delta), single) < 0.05
-    assert types(single) == {np.dtype(np.float32)}
+    assert types(single[:2]) == {np.dtype(np.float32)}
     assert disagreement(single, automatic) <= 1e-5
 
 
@@ -155,7 +168,8 @@ def test_empty_batch_gives_zero_gradient(row):
             results.append((input_delta, fn.gradient(row.layer, tape, deltas)))
         return results
 
-    batches = [jnp.zeros(shape) for shape in {row.shape(0), row.shape(0, (0,))}]
+    kind = jnp.int32 if row.vocabulary else jnp.float64
+    batches = [jnp.zeros(shape, kind) for shape in {row.shape(0), row.shape(0, (0,))}]
     for x, (input_delta, grads) in zip(batches, run(*batches)):
         assert input_delta.shape == x.shape
         assert jax.tree.map(np.shape, grads) == jax.tree.map(np.shape, params)

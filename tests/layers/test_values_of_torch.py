@@ -1,4 +1,7 @@
-"""Convolutions, pools and norms give PyTorch's values, as references/image_references.py stored them."""
+"""Convolutions, pools, norms, recurrent layers and attention give PyTorch's values.
+
+As references/image_references.py and references/sequence_references.py stored them.
+"""
 
 import json
 import pathlib
@@ -10,7 +13,10 @@ import pytest
 
 import funcnet as fn
 
-STORED = json.loads((pathlib.Path(__file__).parent.parent / "references" / "image_references.json").read_text())
+FOLDER = pathlib.Path(__file__).parent.parent / "references"
+STORED = {}
+for kind in ("image", "sequence"):
+    STORED |= json.loads((FOLDER / f"{kind}_references.json").read_text())
 LAYERS = {
     "Conv1d": fn.Conv(4, 6, (3,), stride=2, padding=((1, 1),), dilation=2, groups=2),
     "Conv2d": fn.Conv(4, 2, (3, 2), stride=(2, 1), padding=((1, 1), (2, 2)), dilation=(1, 2)),
@@ -23,6 +29,11 @@ LAYERS = {
     "AvgPool2d": fn.AvgPool((3, 2), stride=(2, 1), padding=((1, 1), (1, 1))),
     "GroupNorm": fn.GroupNorm(4, 2),
     "BatchNorm2d": fn.FrozenBatchNorm(3),
+    "GRU": fn.GRU(3, 2),
+    "LSTM": fn.LSTM(3, 2),
+    "scaled_dot_product_attention, causal": fn.Attention(4, 2, block=3),
+    "scaled_dot_product_attention": fn.Attention(4, 2, causal=False),
+    "scaled_dot_product_attention, grouped": fn.Attention(8, 4, 2),
 }
 
 
