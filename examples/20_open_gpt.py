@@ -29,13 +29,13 @@ except ImportError as error:
 
 LOSS = fn.CrossEntropy()
 LETTERS = "\n" + "".join(map(chr, range(32, 127)))  # what a source file is made of: 96 tokens
-LENGTH, BATCH, HELD = 128, 16, 64
+LENGTH, BATCH, EPOCHS, HELD = 128, 16, 2, 64
 
 
 def arguments() -> argparse.Namespace:
     usage = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
-    parser.add_argument("--steps", type=int, default=700, help="updates, of 16 passages of 128 letters each")
+    parser.add_argument("--steps", type=int, default=800, help="updates, of 16 passages of 128 letters each")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("attention.png"), help="where the picture goes")
     chosen = parser.parse_args()
@@ -94,7 +94,7 @@ def drawn(attention: list[np.ndarray], text: str, size: int = 44) -> Figure:
 
 def main() -> None:
     chosen = arguments()
-    x, y = passages(8 * 1024 + HELD)
+    x, y = passages(chosen.steps // EPOCHS * BATCH + HELD)
     held, (x, y) = (x[-HELD:], y[-HELD:]), (x[:-HELD], y[:-HELD])
     net = fn.gpt(len(LETTERS), LENGTH, n=128, heads=4, depth=4)
     params = fn.init(net, jax.random.key(chosen.seed))
@@ -107,15 +107,12 @@ def main() -> None:
     report = fn.check_gradients(small, LOSS, fn.init(small, jax.random.key(0)), few, few[::-1])
     print(str(report).splitlines()[-1])
 
-    steps = len(x) // BATCH
-    epochs = max(1, round(chosen.steps / steps))
-    rows = min(len(x), chosen.steps * BATCH)
     rate = optax.warmup_cosine_decay_schedule(0.0, 2e-3, chosen.steps // 10, chosen.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
     state = fn.train_state(optimizer, params, jax.random.key(chosen.seed + 1))
     began = time.perf_counter()
-    options = {"epochs": epochs, "batch_size": BATCH, "validation": held, "metrics": [fn.Accuracy()], "progress": True}
-    state, history = fn.fit(net, LOSS, optimizer, state, (x[:rows], y[:rows]), **options)
+    options = {"epochs": EPOCHS, "batch_size": BATCH, "validation": held, "metrics": [fn.Accuracy()], "progress": True}
+    state, history = fn.fit(net, LOSS, optimizer, state, (x, y), **options)
     seconds = time.perf_counter() - began
     if history.stopped:
         raise SystemExit(history.stopped)  # by Ctrl-C, or by a cost that is not finite

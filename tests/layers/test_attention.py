@@ -123,6 +123,7 @@ def test_scores_of_any_size_are_finite(causal):
     np.testing.assert_allclose(found[0], expected, rtol=1e-6)
 
 
+@pytest.mark.fast
 def test_no_score_is_so_low_that_what_is_masked_wins():
     """A product of -1e32 is below what stands in the place of masked scores."""
     x = jnp.array([[[1e16, -1e16, 1.0], [1e16, -1e16, 3.0]]], jnp.float32)

@@ -226,6 +226,7 @@ def test_states_are_those_of_a_plain_loop(layer, loop):
     assert disagreement(rows_of(layer, params, x[:, :2]), np.asarray(y)[:, :2]) <= 1e-14
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("layer", [fn.GRU(3, 2), fn.LSTM(3, 2)], ids=repr)
 def test_no_positions_no_states(layer):
     params, x = params_of(layer), jnp.zeros((4, 0, 3))
