@@ -1,7 +1,7 @@
 """A small GPT with its insides open: what it learns from Python's own library, and what its backward pass says of it.
 
-Four blocks of 128 features read characters and predict the next, trained by `fit` in one compiled program. One backward
-pass then tells
+Four blocks of 128 features read characters and predict the next, trained by `fit` in one compiled program. `generate`
+writes some lines more. One backward pass then tells
 
 - how the error travels: sizes of error signals and gradients, block by block, of queries, keys and values apart;
 - which passages pull hardest: the norm of each passage's own gradient, all of them at the price of one more product;
@@ -119,6 +119,10 @@ def main() -> None:
     cost, right = (history[f"validation_{name}"][-1] for name in ("cost", "accuracy"))
     print(f"{int(state.step)} updates in {seconds:.0f} s; passages held out: {cost:.2f} nats a letter", end=" ")
     print(f"(guessing: {np.log(len(LETTERS)):.2f}), {right:.0%} of letters right")
+
+    begun = np.array([[LETTERS.index(letter) for letter in "    def "]])
+    text = fn.generate(net, state.params, begun, LENGTH - begun.shape[1], jax.random.key(2), temperature=0.7)
+    print(f"it goes on where it is begun:\n\n{words(np.asarray(text[0]))}\n")
 
     bp = jax.jit(fn.backprop)(net, LOSS, state.params, *held)
     print("\nhow the error travels                       rms of δ    rms of the gradient")

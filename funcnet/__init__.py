@@ -11,6 +11,8 @@ Per example
     `example_square_norms`, `example_gradients`, `clipped_gradient` and others are contractions of one `backprop`.
 Curvature
     `ggn_diagonal`, `kronecker_factors`, `scale_by_kfac`.
+Texts
+    `generate` lets a text go on; `windows` makes examples of a long array of tokens.
 Training
     `fit` and `fit_many` run whole trainings in one compiled program; `train_epoch` is one epoch; `evaluate` is what is
     recorded of validation data; `Checkpoint` and `load_checkpoint` keep what was trained.
@@ -66,6 +68,8 @@ from .propagation import (
     predict as predict, forward as forward, backward as backward, gradient as gradient, cost as cost,
     value_and_grad as value_and_grad, backprop as backprop, Backprop as Backprop,
 )
+from .generation import generate as generate
+from .train.token_files import windows as windows
 from .interop import as_function as as_function, as_cost as as_cost
 from .check.checks import (
     check_gradients as check_gradients, check_layer as check_layer, check_function as check_function,
@@ -114,6 +118,7 @@ from .train.balance import class_weights as class_weights
 from .train.privacy_account import Privacy as Privacy, noise_multiplier as noise_multiplier
 from .train.metrics import (
     Metric as Metric, Accuracy as Accuracy, TopK as TopK, F1 as F1, R2 as R2, MeanAbsoluteError as MeanAbsoluteError,
+    Perplexity as Perplexity,
 )
 
 from ._core.specs import spec as spec

@@ -25,7 +25,7 @@ class L2:
 
     Args:
         strength: α ≥ 0, a number or a traced scalar.
-        on: names of the leaves that it acts on.
+        on: names of the leaves that it acts on; "w" stands for a recurrent layer's "u", too.
 
     Raises:
         ValueError: a negative strength; parameters without a leaf of these names.
@@ -38,7 +38,7 @@ class L2:
     """
 
     strength: ArrayLike
-    on: tuple[str, ...] = ("w", "u")
+    on: tuple[str, ...] = ("w",)
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "strength", self.strength)
@@ -55,7 +55,7 @@ class L1:
     """α Σ |w|, with derivative α sign(w) (0 at 0). See `L2` for arguments and errors (Tibshirani, 1996)."""
 
     strength: ArrayLike
-    on: tuple[str, ...] = ("w", "u")
+    on: tuple[str, ...] = ("w",)
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "strength", self.strength)
@@ -75,7 +75,7 @@ class ElasticNet:
 
     l1: ArrayLike
     l2: ArrayLike
-    on: tuple[str, ...] = ("w", "u")
+    on: tuple[str, ...] = ("w",)
 
     def __post_init__(self) -> None:
         _refuse_negative(self, "l1", self.l1)
@@ -117,9 +117,10 @@ def _wide(w: jax.Array) -> jax.Array:
 
 def _chosen(penalty: Any, params: Params) -> Tree:
     """The parameters with None at every leaf that the penalty leaves alone."""
+    on = {*penalty.on, "u"} if "w" in penalty.on else set(penalty.on)
 
     def choose(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
-        return leaf if path and getattr(path[-1], "key", None) in penalty.on else None
+        return leaf if path and getattr(path[-1], "key", None) in on else None
 
     chosen = jax.tree_util.tree_map_with_path(choose, params)
     if not jax.tree.leaves(chosen):

@@ -45,6 +45,7 @@ ORDER = [
     "layers/test_stacks",
     "layers/test_transformers",
     "layers/test_values_of_torch",
+    "test_generation",
     "test_losses",
     "test_penalties",
     "propagation/test_propagation",
@@ -208,7 +209,7 @@ ERRORS = [
     ("L2: the 2 forgotten", PEN, "2 * _scalar", "1 * _scalar"),
     ("L1: the weight instead of its sign", PEN, "jnp.sign(w)", "w"),
     ("elastic net: second strength taken for the first", PEN, "L2(self.l2, self.on).gradient", "L2(self.l1, self.on).gradient"),
-    ("penalty on biases", PEN, "path and getattr(path[-1], \"key\", None) in penalty.on", "path"),
+    ("penalty on biases", PEN, "path and getattr(path[-1], \"key\", None) in on", "path"),
     ("penalty's gradient divided", RED, "g + extra.astype(g.dtype)", "g + extra.astype(g.dtype) / 2"),
     ("penalty's cost forgotten", RED, "value + penalty.value(params)", "value + 0 * penalty.value(params)"),
     ("mean without 1/m", RED, "return whole / mass if mass else", "return whole if mass else"),
@@ -601,8 +602,8 @@ ERRORS = [
     ("learned positions: rows at the end", PLACES, "(0, self.length - sums.shape[-2])", "(self.length - sums.shape[-2], 0)"),
     ("learned positions: products of the last rows", PLACES, "rows[:, :both].reshape", "rows[:, -both:].reshape"),
     ("learned positions: squares before the sum", PLACES, "total(jnp.square(_by_example(deltas)), (0,))", "total(jnp.square(deltas), tuple(range(deltas.ndim - 2)))"),
-    ("rotary: turned further on the way back", PLACES, "return self._turned(delta, -1), delta", "return self._turned(delta, 1), delta"),
-    ("rotary: angles in float32", PLACES, "jnp.asarray(f(angles), pairs.dtype)", "jnp.asarray(f(angles.astype(pairs.dtype)), pairs.dtype)"),
+    ("rotary: turned further on the way back", PLACES, "return self._turned(delta, cos, -sin), delta", "return self._turned(delta, cos, sin), delta"),
+    ("rotary: angles in float32", PLACES, "return np.cos(angles), np.sin(angles)", "return np.cos(np.float32(angles)), np.sin(np.float32(angles))"),
     ("rotary: pairs beside each other", PLACES, "self.turned, 2, d // 2)", "self.turned, d // 2, 2).swapaxes(-1, -2)"),
     ("gated: the halves swapped", GATES, "a, b = jnp.split(x, 2, -1)", "b, a = jnp.split(x, 2, -1)"),
     ("gated: δ times a for f(a)", GATES, "[through, delta * gate]", "[through, delta * a]"),
@@ -638,6 +639,26 @@ ERRORS = [
     ("last: the error at the first", POOL, "(tape.shape[1] - 1, 0), (0, 0)", "(0, tape.shape[1] - 1), (0, 0)"),
     ("gpt: branches end at the size of the others", GPT, "Normal(STD / math.sqrt(2 * depth))", "Normal(STD)"),
     ("gpt: keys are not turned", GPT, "Rotary(heads + 2 * keys, heads + keys)", "Rotary(heads + 2 * keys, heads)"),
+]  # fmt: skip
+
+GEN, PLACES, RECUR = "generation.py", "layers/positions.py", "layers/recurrent.py"
+ERRORS += [
+    ("generation: the key behind is seen", ATTEND, "(jnp.arange(keys.shape[2]) <= place)", "(jnp.arange(keys.shape[2]) <= place + 1)"),
+    ("generation: keys are kept one place on", ATTEND, "one.astype(old.dtype), place, 2", "one.astype(old.dtype), place + 1, 2"),
+    ("generation: the first position's row at all", PLACES, "jnp.take(params[\"e\"], place, 0)", "jnp.take(params[\"e\"], 0 * place, 0)"),
+    ("generation: nothing is turned", PLACES, "jnp.take(jnp.asarray(side, wide(x).dtype), place, 0)", "jnp.take(jnp.asarray(side, wide(x).dtype), 0 * place, 0)"),
+    ("generation: a GRU starts anew", RECUR, "self._next(params, cache.astype(x.dtype), ", "self._next(params, 0 * cache.astype(x.dtype), "),
+    ("generation: an LSTM forgets its memory", RECUR, "return new, (new.astype(h.dtype), c)", "return new, (new.astype(h.dtype), 0 * c)"),
+    ("generation: a residual step without its input", COMB, "return x + y, cache", "return y, cache"),
+    ("generation: a prompt is written over", GEN, "given = place + 1 < sizes", "given = place + 2 < sizes"),
+    ("generation: the whole text read one token too far", GEN, "<= place)[None].astype(jnp.int32)", "<= place + 1)[None].astype(jnp.int32)"),
+    ("generation: temperature without effect", GEN, "logits = wide(logits) * sharpness", "logits = wide(logits)"),
+    ("generation: top_p stops a token early", GEN, "jnp.cumsum(p, -1) - p < top_p", "jnp.cumsum(p, -1) < top_p"),
+    ("generation: top_k keeps one more", GEN, "lax.top_k(logits, self.top_k)[0][:, -1:]", "lax.top_k(logits, self.top_k + 1)[0][:, -1:]"),
+    ("generation: all rows draw alike", GEN, "jnp.arange(len(logits)))", "jnp.zeros(len(logits), int))"),
+    ("generation: a prompt's token stops its text", GEN, "ended | (~given & (new == drawn.stop))", "ended | (new == drawn.stop)"),
+    ("generation: a text goes on behind its stop", GEN, "new = jnp.where(ended, drawn.stop, new)", "new = jnp.where(ended, new, new)"),
+    ("a Parallel is taken for a stack", "_core/walkers.py", "callable(getattr(layer, \"join\", None))", "hasattr(layer, \"join\")"),
 ]  # fmt: skip
 
 

@@ -36,6 +36,15 @@ def test_biases_are_left_alone():
     assert grads[2]["w"].all()
 
 
+@pytest.mark.fast
+def test_both_matrices_of_a_recurrent_layer_are_penalised():
+    grads = fn.L2(1.0).gradient(params_of(fn.GRU(2, 3)))
+    assert grads["w"].all()
+    assert grads["u"].all()
+    assert not grads["b"].any()
+    assert not grads["c"].any()
+
+
 def test_strength_is_swept_under_vmap_without_a_second_trace():
     params, traces = params_of(NET), []
 

@@ -48,8 +48,14 @@ class Layer(Protocol):
     - `mixes_examples = True`: it breaks the fourth law (batch normalisation in training). Whatever asks for an
       example's own gradient refuses such a layer by name.
 
-    Optional functions are cheaper than `gradient` of one example after the other. Each may be None, or return None
-    where it does not serve:
+    - `causal = True`: no position depends on those behind it. `generate` may then propagate a text that is not whole.
+
+    Two optional functions propagate one position after the other, for `generate`: `step(params, x, cache, place)` gives
+    (y, cache) of x (m, features) at position number `place`; `cache(m, length, dtype)` is what it keeps of earlier
+    positions, of up to `length`, before the first. A layer that is `by_position` needs neither.
+
+    Other optional functions are cheaper than `gradient` of one example after the other. Each may be None, or return
+    None where it does not serve:
 
     - `example_gradients(tape, deltas)`: the gradient of each example, arrays (m, …);
     - `square_norms(tape, deltas)`: Σ g_i² over the parameters, (m,);
@@ -88,7 +94,8 @@ class Combinator(Protocol):
     Two optional functions: `pull(f, params, tape, delta)` is `backward` and `contract` in one sweep, which keeps no
     deltas: ∂J_i/∂x, and `f(leaf, tape, deltas)` of every leaf. `parts()` yields (name, child, function that takes the
     child's share of a tree like params); without it the children are those in its fields. A stack of layers with
-    parameters in front also has `join(parts)`, which puts such shares together again.
+    parameters in front also has `join(parts)`, which puts such shares together again. `step(params, x, cache, place)`
+    hands each child its share of the cache, by `layer_step`, and gives (y, cache).
     """
 
     def __hash__(self) -> int:

@@ -54,6 +54,28 @@ def _has_key(function: Callable[..., Any]) -> bool:
     return len(places) > 3 or any(place.kind is place.VAR_POSITIONAL for place in places)
 
 
+def layer_step(layer: Any, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+    """The forward pass of one position: (y, cache), from its input and what layers kept of the positions before it.
+
+    Args:
+        layer: one for which `has_step` holds.
+        params: its parameters.
+        x: (m, features), or integers (m,): the input at this position.
+        cache: a tree like the parameters, with each leaf layer's cache at its place.
+        place: the position's number, from 0.
+    """
+    if getattr(layer, "step", None) is not None:
+        return layer.step(params, x, cache, place)
+    return layer_forward(layer, params, x)[0], cache
+
+
+def has_step(layer: Any) -> bool:
+    """Whether a network can be propagated position by position: all its layers have a `step`, or are `by_position`."""
+    if getattr(layer, "step", None) is None:
+        return not hasattr(layer, "contract") and getattr(layer, "by_position", False)
+    return not hasattr(layer, "contract") or all(has_step(child) for _, child, _ in parts(layer))
+
+
 def pull(layer: Any, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
     """∂J_i/∂x and `f(leaf, tape, deltas)` of every leaf layer, in one sweep from the output down.
 
@@ -166,7 +188,7 @@ def has_names(net: Any) -> bool:
     """Whether somebody gave a layer of a network a name, or layers stand in a stack: words then say which is meant."""
     if not hasattr(net, "contract"):
         return False
-    return bool(title_of(net)) or hasattr(net, "join") or any(has_names(child) for _, child, _ in parts(net))
+    return bool(title_of(net)) or _is_stack(net) or any(has_names(child) for _, child, _ in parts(net))
 
 
 def map_leaves(net: Any, f: Callable[..., Tree], *trees: Tree) -> Tree:
@@ -174,9 +196,14 @@ def map_leaves(net: Any, f: Callable[..., Tree], *trees: Tree) -> Tree:
     if not hasattr(net, "contract"):
         return f(net, *trees)
     results = [map_leaves(child, f, *map(take, trees)) for _, child, take in parts(net)]
-    if hasattr(net, "join"):
+    if _is_stack(net):
         return net.join(results)
     return results[0] if len(results) == 1 and not isinstance(_children(net)[0], tuple) else tuple(results)
+
+
+def _is_stack(layer: Any) -> bool:
+    """Whether its parameters stand one behind the other on an axis in front. (`Parallel` has a word for a join.)"""
+    return callable(getattr(layer, "join", None))
 
 
 Part = tuple[str, Any, Callable[[Tree], Tree]]

@@ -163,6 +163,26 @@ class Attention(Parameterless):
         more = _product(slope, q, (3, 4), (2, 3)), _product(p.astype(q.dtype), signal, (3, 4), (2, 3))
         return tuple(map(jnp.add, sums, more)), _product(slope, keys, (2,), (2,))
 
+    @property
+    def step(self) -> Any:
+        """`step` of causal attention: the query of one position, with the keys and values of those before it."""
+        return self._step if self.causal else None
+
+    def cache(self, m: int, length: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """Keys and values of positions to come."""
+        empty = jnp.zeros((m, self.kv_heads or self.heads, length, self._d), dtype)
+        return empty, empty
+
+    def _step(self, params: Any, x: jax.Array, cache: Any, place: jax.Array) -> tuple[jax.Array, Any]:
+        q, *new = self._heads(x[:, None])
+        keys, values = (
+            lax.dynamic_update_slice_in_dim(old, one.astype(old.dtype), place, 2) for old, one in zip(cache, new)
+        )
+        scores = _product(q, keys.astype(q.dtype), (4,), (3,)) * self._d**-0.5
+        weights = jax.nn.softmax(_masked(scores, (jnp.arange(keys.shape[2]) <= place)[None, None, None, None]))
+        o = _product(weights.astype(q.dtype), values.astype(q.dtype), (4,), (2,))
+        return self._features(o.astype(x.dtype))[:, 0], (keys, values)
+
     def _heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries (m, key heads, query heads for each, T, d), keys and values (m, key heads, T, d)."""
         q, k, v = jnp.split(x, [self.n, self.n + self._sizes[1]], -1)

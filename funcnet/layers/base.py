@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 
 from funcnet._core.protocols import AnyLayer, Params, Tree
-from funcnet._core.walkers import LeafFunction, Part, contract, deltas_alone, numbered
+from funcnet._core.walkers import LeafFunction, Part, contract, deltas_alone, layer_step, numbered
 
 Pass = tuple[jax.Array, Any]
 
@@ -57,6 +57,9 @@ class OneLayer:
 
     def contract(self, f: LeafFunction, *kept: Tree) -> Tree:
         return contract(self.layer, f, *kept)
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+        return layer_step(self.layer, params, x, cache, place)
 
     def parts(self) -> Iterator[Part]:
         yield "", self.layer, lambda tree: tree

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet._core.context import Context, context_of
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, layer_forward, pull
+from funcnet._core.walkers import LeafFunction, layer_forward, layer_step, pull
 from funcnet.layers.base import OneLayer
 
 
@@ -32,6 +32,10 @@ class Cast(OneLayer):
     def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
         input_delta, results = pull(self.layer, f, self._cast(params), tape, self._cast(delta))
         return (input_delta.astype(delta.dtype) if _floating(input_delta) else input_delta), results
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+        y, cache = layer_step(self.layer, self._cast(params), self._cast(x), cache, place)
+        return y.astype(x.dtype if _floating(x) else jnp.result_type(*jax.tree.leaves(params))), cache
 
     def _cast(self, tree: Tree) -> Tree:
         return jax.tree.map(lambda leaf: leaf.astype(self.dtype) if _floating(leaf) else leaf, tree)

@@ -12,7 +12,7 @@ from funcnet._core.keys import child_key
 from funcnet._core.protocols import AnyLayer, Initializer, Params, Tree
 from funcnet._core.sliding import shape_alone
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, layer_forward, pull
+from funcnet._core.walkers import LeafFunction, layer_forward, layer_step, pull
 from funcnet.initializers import GlorotUniform
 from funcnet.layers.activations import Tanh
 from funcnet.layers.base import OneLayer, SeveralLayers, contract_each
@@ -89,6 +89,13 @@ class Chain(SeveralLayers):
             results.append(result)
         return delta, tuple(reversed(results))
 
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, tuple[Tree, ...]]:
+        after = []
+        for layer, weights, own in zip(self.layers, params, cache, strict=True):
+            x, kept = layer_step(layer, weights, x, own, place)
+            after.append(kept)
+        return x, tuple(after)
+
 
 @spec
 class Residual(OneLayer):
@@ -129,6 +136,10 @@ class Residual(OneLayer):
     def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
         branch, results = pull(self.layer, f, params, tape, delta)
         return delta + branch, results
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+        y, cache = layer_step(self.layer, params, x, cache, place)
+        return x + y, cache
 
 
 @spec
@@ -224,6 +235,11 @@ class Parallel(SeveralLayers):
         ]
         back, results = zip(*pulled)
         return sum(back[1:], back[0]), results
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, tuple[Tree, ...]]:
+        each = zip(self.layers, params, cache, strict=True)
+        outputs, after = zip(*[layer_step(layer, weights, x, own, place) for layer, weights, own in each])
+        return sum(outputs[1:], outputs[0]) if self.join == "sum" else jnp.concatenate(outputs, -1), after
 
     def contract(self, f: LeafFunction, *kept: Sequence[Tree]) -> tuple[Tree, ...]:
         """The marks are taken off the tape of every pass."""

@@ -16,7 +16,16 @@ from funcnet._core.numerics import sum_of_products, wide
 from funcnet._core.products import DenseForm, square_norms
 from funcnet._core.protocols import AnyLayer, Initializer, Params, Tree
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, Part, contract, deltas_alone, layer_forward, pull, title_of
+from funcnet._core.walkers import (
+    LeafFunction,
+    Part,
+    contract,
+    deltas_alone,
+    layer_forward,
+    layer_step,
+    pull,
+    title_of,
+)
 from funcnet.initializers import Normal
 
 
@@ -111,6 +120,7 @@ class TiedEmbedding:
     """The leaf layer of `Tied`: one table, both of its uses in one tape, so that their gradients are one gradient."""
 
     embedding: Embedding
+    by_position: ClassVar[bool] = True
 
     @property
     def vocabulary(self) -> int:
@@ -207,8 +217,7 @@ class Tied:
         (table, own), context = params, context_of(key)
         h, ids = layer_forward(self.embedding, table, x)
         h, tape = layer_forward(self.layer, own, h, child_key(context, 1))
-        z = sum_of_products(h, table["e"], (h.ndim - 1,), (1,)).astype(h.dtype)
-        return z, (Uses(ids, h), tape)
+        return _logits(table, h), (Uses(ids, h), tape)
 
     def backward(self, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, Tree]:
         return self.pull(deltas_alone, params, tape, delta)
@@ -218,6 +227,11 @@ class Tied:
         back = sum_of_products(delta, table["e"], (delta.ndim - 1,), (0,)).astype(delta.dtype)
         back, results = pull(self.layer, f, own, kept, back)
         return jnp.zeros_like(uses.first), (f(self._table, uses, Uses(back, delta)), results)
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+        table, own = params
+        h, after = layer_step(self.layer, own, layer_forward(self.embedding, table, x)[0], cache[1], place)
+        return _logits(table, h), ((), after)
 
     def contract(self, f: LeafFunction, *kept: Tree) -> tuple[Tree, Tree]:
         uses, rest = zip(*kept)
@@ -232,3 +246,7 @@ class Tied:
         object.__setattr__(new, "embedding", change(self._table))
         object.__setattr__(new, "layer", change(self.layer))
         return new
+
+
+def _logits(table: Params, h: jax.Array) -> jax.Array:
+    return sum_of_products(h, table["e"], (h.ndim - 1,), (1,)).astype(h.dtype)

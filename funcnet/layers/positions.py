@@ -57,6 +57,9 @@ class LearnedPositions(OfFeatures):
             )
         return x + lax.broadcast(params["e"][: x.shape[-2]], x.shape[:-2]), ()
 
+    def step(self, params: Any, x: jax.Array, cache: Any, place: jax.Array) -> tuple[jax.Array, Any]:
+        return x + jnp.take(params["e"], place, 0)[None], cache
+
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         return delta, delta
 
@@ -130,23 +133,36 @@ class Rotary(Parameterless):
                 f"{self}: expected a multiple of {2 * self.heads} features, pairs in each of {self.heads} heads, got "
                 f"shape {x.shape}."
             )
-        return self._turned(x, 1), ()
+        return self._turned(x, *self._angles(x.shape)), ()
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
-        return self._turned(delta, -1), delta
+        cos, sin = self._angles(delta.shape)
+        return self._turned(delta, cos, -sin), delta
 
-    def _turned(self, x: jax.Array, sign: int) -> jax.Array:
+    def cache(self, m: int, length: int, dtype: Any) -> jax.Array:
+        """How many positions there will be."""
+        return jnp.zeros((length, 0), dtype)
+
+    def step(self, params: Any, x: jax.Array, cache: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        table = self._angles((len(cache), x.shape[-1]))
+        cos, sin = (jnp.take(jnp.asarray(side, wide(x).dtype), place, 0)[None] for side in table)
+        return self._turned(x[:, None], cos, sin)[:, 0], cache
+
+    def _angles(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines and sines of the positions' angles, (T, d/2)."""
+        *_, T, features = shape
+        d = features // self.heads
+        angles = np.arange(T)[:, None] * self.base ** (-np.arange(0, d, 2) / d)
+        return np.cos(angles), np.sin(angles)
+
+    def _turned(self, x: jax.Array, cos: np.ndarray | jax.Array, sin: np.ndarray | jax.Array) -> jax.Array:
         *others, T, features = x.shape
         d = features // self.heads
         edge = self.turned * d
-        angles = np.arange(T)[:, None] * self.base ** (-np.arange(0, d, 2) / d)
         pairs = wide(x[..., :edge]).reshape(*others, T, self.turned, 2, d // 2)
-        cos, sin = (
-            lax.broadcast(jnp.asarray(f(angles), pairs.dtype)[:, None], others)
-            for f in (np.cos, lambda a: sign * np.sin(a))
-        )
+        c, s = (lax.broadcast(jnp.asarray(side, pairs.dtype)[:, None], others) for side in (cos, sin))
         a, b = pairs[..., 0, :], pairs[..., 1, :]
-        turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], -2).reshape(*others, T, edge).astype(x.dtype)
+        turned = jnp.stack([a * c - b * s, a * s + b * c], -2).reshape(*others, T, edge).astype(x.dtype)
         return jnp.concatenate([turned, x[..., edge:]], -1)
 
 

@@ -1,6 +1,7 @@
 """`GRU`, `LSTM`: a state that goes from position to position. The error signal comes back the same way."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -56,20 +57,27 @@ class GRU:
 
     def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        u, c = params["u"], wide(params["c"])[None]
-
-        def step(h: jax.Array, sums: jax.Array) -> tuple[jax.Array, Any]:
-            of_r, of_z, of_n = jnp.split(wide(sums), 3, 1)
-            more_r, more_z, product = jnp.split(sum_of_products(h, u, (1,), (0,)), 3, 1)
-            r, z = jax.nn.sigmoid(of_r + more_r), jax.nn.sigmoid(of_z + more_z)
-            q = product + c
-            n = jnp.tanh(of_n + r * q)
-            h = ((1 - z) * n + z * wide(h)).astype(x.dtype)
-            return h, (h, jnp.concatenate([r, z, n], 1).astype(x.dtype), q.astype(x.dtype))
-
-        start = jnp.zeros((len(x), self.n_out), x.dtype)
-        _, (y, gates, q) = lax.scan(step, start, _sums_of_gates(x, params), unroll=turns_at_once(x.shape[1]))
+        next_of, turns = partial(self._next, params), turns_at_once(x.shape[1])
+        _, (y, gates, q) = lax.scan(next_of, self.cache(len(x), 0, x.dtype), _sums_of_gates(x, params), unroll=turns)
         return _examples_first(y), (x, *map(_examples_first, (y, gates, q)))
+
+    def _next(self, params: Any, h: jax.Array, sums: jax.Array) -> tuple[jax.Array, Any]:
+        """The state after a position, from x w + b; and the tape."""
+        of_r, of_z, of_n = jnp.split(wide(sums), 3, 1)
+        more_r, more_z, product = jnp.split(sum_of_products(h, params["u"], (1,), (0,)), 3, 1)
+        r, z = jax.nn.sigmoid(of_r + more_r), jax.nn.sigmoid(of_z + more_z)
+        q = product + wide(params["c"])[None]
+        n = jnp.tanh(of_n + r * q)
+        h = ((1 - z) * n + z * wide(h)).astype(sums.dtype)
+        return h, (h, jnp.concatenate([r, z, n], 1).astype(sums.dtype), q.astype(sums.dtype))
+
+    def cache(self, m: int, length: int, dtype: Any) -> jax.Array:
+        """The state before the first position."""
+        return jnp.zeros((m, self.n_out), dtype)
+
+    def step(self, params: Any, x: jax.Array, cache: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h, _ = self._next(params, cache.astype(x.dtype), _sums_of_gates(x[:, None], params)[0])
+        return h, h.astype(cache.dtype)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, Any]:
         x, y, gates, q = tape
@@ -139,21 +147,29 @@ class LSTM:
 
     def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        u = params["u"]
-
-        def step(state: tuple[jax.Array, jax.Array], sums: jax.Array) -> tuple[Any, Any]:
-            h, c = state
-            of_i, of_f, of_g, of_o = jnp.split(wide(sums) + sum_of_products(h, u, (1,), (0,)), 4, 1)
-            i, f, g, o = jax.nn.sigmoid(of_i), jax.nn.sigmoid(of_f), jnp.tanh(of_g), jax.nn.sigmoid(of_o)
-            c = f * c + i * g
-            h = (o * jnp.tanh(c)).astype(x.dtype)
-            return (h, c), (h, c.astype(x.dtype), jnp.concatenate([i, f, g, o], 1).astype(x.dtype))
-
-        start = jnp.zeros((len(x), self.n_out), x.dtype)
-        turns = turns_at_once(x.shape[1])
-        _, kept = lax.scan(step, (start, wide(start)), _sums_of_gates(x, params), unroll=turns)
+        next_of, turns = partial(self._next, params), turns_at_once(x.shape[1])
+        _, kept = lax.scan(next_of, self.cache(len(x), 0, x.dtype), _sums_of_gates(x, params), unroll=turns)
         y, c, gates = map(_examples_first, kept)
         return y, (x, y, c, gates)
+
+    def _next(self, params: Any, state: tuple[jax.Array, jax.Array], sums: jax.Array) -> tuple[Any, Any]:
+        """The state and the memory after a position, from x w + b; and the tape."""
+        h, c = state
+        of_i, of_f, of_g, of_o = jnp.split(wide(sums) + sum_of_products(h, params["u"], (1,), (0,)), 4, 1)
+        i, f, g, o = jax.nn.sigmoid(of_i), jax.nn.sigmoid(of_f), jnp.tanh(of_g), jax.nn.sigmoid(of_o)
+        c = f * c + i * g
+        h = (o * jnp.tanh(c)).astype(sums.dtype)
+        return (h, c), (h, c.astype(sums.dtype), jnp.concatenate([i, f, g, o], 1).astype(sums.dtype))
+
+    def cache(self, m: int, length: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """The state and the memory before the first position."""
+        start = jnp.zeros((m, self.n_out), dtype)
+        return start, wide(start)
+
+    def step(self, params: Any, x: jax.Array, cache: Any, place: jax.Array) -> tuple[jax.Array, Any]:
+        h, c = cache
+        (new, c), _ = self._next(params, (h.astype(x.dtype), c), _sums_of_gates(x[:, None], params)[0])
+        return new, (new.astype(h.dtype), c)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         _, _, c, gates = tape

@@ -10,7 +10,7 @@ from funcnet._core.context import Context, context_of
 from funcnet._core.keys import child_key
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
-from funcnet._core.walkers import LeafFunction, Part, contract, layer_forward, pull
+from funcnet._core.walkers import LeafFunction, Part, contract, layer_forward, layer_step, pull
 from funcnet._core.workarounds import apart, not_before, turns_at_once
 from funcnet.layers.base import OneLayer
 
@@ -73,6 +73,12 @@ class Repeat(OneLayer):
             return pull(self.layer, f, *block, delta)
 
         return lax.scan(one, delta, (params, tape), reverse=True, unroll=turns_at_once(self.n))
+
+    def step(self, params: Params, x: jax.Array, cache: Tree, place: jax.Array) -> tuple[jax.Array, Tree]:
+        def one(x: jax.Array, block: tuple[Params, Tree]) -> tuple[jax.Array, Tree]:
+            return layer_step(self.layer, block[0], x, block[1], place)
+
+        return lax.scan(one, x, (params, cache))
 
     def contract(self, f: LeafFunction, *kept: Tree) -> Tree:
         return lax.map(lambda block: contract(self.layer, f, *block), kept)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
 from funcnet._core.weighting import for_reduction, reduced, weighted
+from funcnet.losses import CrossEntropy
 
 
 @runtime_checkable
@@ -115,6 +116,25 @@ class R2:
         varies, mean = most > least, _sums(y, weights) / _sums(jnp.ones_like(y), weights)
         spread = _sums((y - jnp.expand_dims(mean, rows)) ** 2, weights)
         return jnp.where(varies, 1 - _sums((a - y) ** 2, weights) / jnp.where(varies, spread, 1), jnp.nan).mean()
+
+
+@spec
+class Perplexity:
+    """exp of the cross-entropy per position, in nats: among how many tokens the network hesitates.
+
+    A class of weight 0 has no share, as in the cost; of a network that guesses it is the vocabulary's size.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> round(float(fn.Perplexity().value(jnp.zeros((2, 3, 5)), jnp.zeros((2, 3), int), None)), 4)
+        5.0
+    """
+
+    larger_is_better = False
+    name = "perplexity"
+
+    def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        return jnp.exp(_mean(CrossEntropy().value(output, y), weights))
 
 
 @spec

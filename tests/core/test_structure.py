@@ -26,7 +26,7 @@ FLOORS = [
     ["initializers", "losses", "penalties"],
     ["layers"],
     ["parameters", "propagation"],
-    ["per_example", "curvature", "interop", "io"],
+    ["per_example", "curvature", "interop", "io", "generation"],
     ["check", "train"],
     ["derivations", "diagnosis", "plots"],
     ["page"],

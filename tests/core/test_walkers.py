@@ -15,7 +15,7 @@ from stacks import (
     unrolled,
     unstacked,
 )
-from table import disagreement, params_of, random
+from table import LAYERS, disagreement, params_of, random
 
 import funcnet as fn
 from funcnet._core import walkers
@@ -45,6 +45,15 @@ def data(net, positions=(T,)):
 @each_net
 def test_every_contraction_is_that_of_the_network_unrolled(net):
     assert_contractions_are_those_unrolled(net, *data(net))
+
+
+@pytest.mark.fast
+def test_trees_are_rebuilt_for_every_layer_of_the_table():
+    for row in LAYERS:
+        params = params_of(row.layer)
+        rebuilt = walkers.map_leaves(row.layer, lambda leaf, own: own, params)
+        assert disagreement(rebuilt, params) == 0, row.layer
+        assert walkers.has_names(row.layer) == ("Repeat" in repr(row.layer) or "name=" in repr(row.layer))
 
 
 @pytest.mark.fast

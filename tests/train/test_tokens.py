@@ -129,3 +129,55 @@ def test_files_bring_back_the_network(tmp_path):
         same, found = fn.load_model(tmp_path / "model")
         assert same == each
         assert disagreement(found, params) == 0
+
+
+# ------------------------------------------------------------------ files of tokens
+def test_windows_are_views_one_token_apart():
+    tokens = np.arange(23, dtype=np.uint16)
+    x, y = fn.windows(tokens, 5)
+    assert x.tolist() == [[5 * i + j for j in range(5)] for i in range(4)]
+    assert (y == x + 1).all()
+    assert np.shares_memory(x, tokens)
+    assert np.shares_memory(y, tokens)
+    assert fn.windows([1, 2, 3], 2)[1].tolist() == [[2, 3]]
+    assert fn.windows(np.arange(20), 5)[0].shape == (3, 5)  # the last token has none behind it
+
+
+def test_a_file_of_tokens_trains_as_in_memory(tmp_path):
+    np.random.default_rng(0).integers(0, 300, 403).astype(np.uint16).tofile(tmp_path / "tokens")
+    x, y = fn.windows(np.memmap(tmp_path / "tokens", np.uint16, "r"), 6)
+    assert isinstance(x, np.memmap)
+    net, optimizer = fn.Chain(fn.Embedding(300, 4), fn.GRU(4, 5), fn.Dense(5, 300)), optax.sgd(0.1)
+
+    def trained(x, y):
+        state = fn.train_state(optimizer, fn.init(net, jax.random.key(0)), jax.random.key(1))
+        options = {"epochs": 2, "batch_size": 8, "metrics": [fn.Perplexity()]}
+        state, history = fn.fit(net, fn.CrossEntropy(), optimizer, state, (x, y), **options)
+        return state.params, history["cost"], history["perplexity"]
+
+    read, held = trained(x, y), trained(np.array(x), np.array(y))
+    assert disagreement(read, held) <= 1e-14
+    assert abs(np.log(held[2][-1]) - np.log(300)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length", "kind", "message"),
+    [
+        (np.zeros((2, 3), int), 2, TypeError, "integers in one row"),
+        (np.zeros(5), 2, TypeError, "got shape \\(5,\\) of float64"),
+        (np.arange(3), 3, ValueError, "expected 4 tokens or more, .* got 3"),
+        (np.arange(3), 0, ValueError, "length: expected a number of tokens"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(tokens, length, kind, message):
+    with pytest.raises(kind, match=message):
+        fn.windows(tokens, length)
+
+
+def test_perplexity_is_exp_of_the_cost():
+    loss, weights = fn.CrossEntropy(), np.array([[1.0, 0.0], [2.0, 0.5]])
+    net = fn.Chain(fn.Embedding(7, 3), fn.Dense(3, 7))
+    params, x, y = params_of(net), np.array([[1, 2], [3, 4]]), np.array([[0, 6], [5, 2]])
+    for given in (None, weights, weights[:, 0]):
+        found = fn.evaluate(net, loss, params, (x, y), metrics=[fn.Perplexity()], weights=given)
+        assert abs(found["perplexity"] - np.exp(found["cost"])) <= 1e-12 * found["perplexity"]
