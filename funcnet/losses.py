@@ -222,11 +222,8 @@ class CrossEntropy:
             if y.shape != output.shape[:-1]:
                 raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
             _refuse(self, given, lambda y: (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
-            return (
-                logits,
-                y.astype(jnp.int32) if y.dtype.itemsize < 4 else y,
-                mass,
-            )  # it must hold the number of classes
+            # What counts the classes must hold their number.
+            return logits, y.astype(jnp.int32) if y.dtype.itemsize < 4 else y, mass
         if y.dtype == output.dtype:
             if y.shape != output.shape:
                 raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))

@@ -434,7 +434,7 @@ ERRORS = [
     ("diagnosis: inputs of other sizes pass", SIGNS, "ratio <= limit.INPUT_RATIO", "ratio > 0"),
     ("diagnosis: only neighbouring units compared", SIGNS, "columns[:, np.argsort(line @ columns)]", "columns"),
     ("diagnosis: equal weights suffice for symmetry", SIGNS, "for part in (params, grads):", "for part in (params,):"),
-    ("diagnosis: outputs may not be equal", SIGNS, "if number == len(layers):", "if False:"),
+    ("diagnosis: outputs may not be equal", SIGNS, "layers, strict=True))[:-1]", "layers, strict=True))"),
     ("diagnosis: dead units not seen", SIGNS, "elif dead > limit.DEAD", "elif dead > 1"),
     ("diagnosis: saturation not seen", SIGNS, "if flat > limit.SATURATED", "if flat > 1"),
     ("diagnosis: error signals upside down", SIGNS, "size / sizes[names[-1]] for", "sizes[names[-1]] / size for"),
@@ -658,6 +658,10 @@ ERRORS += [
     ("generation: all rows draw alike", GEN, "jnp.arange(len(logits)))", "jnp.zeros(len(logits), int))"),
     ("generation: a prompt's token stops its text", GEN, "ended | (~given & (new == drawn.stop))", "ended | (new == drawn.stop)"),
     ("generation: a text goes on behind its stop", GEN, "new = jnp.where(ended, drawn.stop, new)", "new = jnp.where(ended, new, new)"),
+    ("tied: rounding may make a norm too small", "layers/embedding.py", " + 8 * jnp.finfo(h.dtype).eps * jnp.square(most)", ""),
+    ("flow: an activation behind attention is the projection's", "per_example/signals.py", "followed, columns_of = True,", "followed, columns_of = False,"),
+    ("flow: parts of what is not the whole input", "per_example/signals.py", "if signals.size != max(", "if signals.size < 0 * max("),
+    ("diagnosis: a stack's layers count once", "diagnosis/trials.py", "for _, _, own in leaves(net, tree)", "for own in jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, dict))"),
     ("a Parallel is taken for a stack", "_core/walkers.py", "callable(getattr(layer, \"join\", None))", "hasattr(layer, \"join\")"),
 ]  # fmt: skip
 

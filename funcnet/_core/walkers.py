@@ -177,7 +177,7 @@ def leaves(net: Any, *trees: Tree) -> Iterator[tuple[Any, ...]]:
 
 def _leaves(layer: Any, trees: tuple[Tree, ...], name: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     if not hasattr(layer, "contract"):
-        kind = type(layer).__name__
+        kind = _kind(layer)
         yield ", ".join(name if name and name[-1].split(" ")[0] == kind else (*name, kind)), layer, *trees
         return
     for title, child, take in parts(layer):
@@ -232,7 +232,8 @@ def numbered(children: Sequence[Any]) -> Iterator[Part]:
     often, so_far = Counter(kinds), Counter[str]()
     for place, (kind, child) in enumerate(zip(kinds, children)):
         so_far[kind] += 1
-        number = f"{kind} {so_far[kind]}" if often[kind] > 1 else kind if hasattr(child, "contract") else ""
+        alone = kind if hasattr(child, "contract") and not _is_stack(child) else ""  # a stack's layers have numbers
+        number = f"{kind} {so_far[kind]}" if often[kind] > 1 else alone
         yield title_of(child) or number, child, lambda tree, place=place: tree[place]  # type: ignore[misc]
 
 

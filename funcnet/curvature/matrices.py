@@ -131,7 +131,7 @@ def kronecker_factors(
     kind: Kind,
     key: jax.Array | None = None,
 ) -> Tree:
-    """For every `Dense` and `Conv` the two factors of A ⊗ G, its block of the curvature: K-FAC, mean over examples.
+    """The factors of A ⊗ G, the block of the curvature of each `Dense`, `Conv`, `Embedding`: K-FAC, mean over examples.
 
     A = E[a aᵀ] over the layer's inputs, where a ends in a 1 for the bias (the homogeneous coordinate of
     Martens & Grosse), and G = E[δ δᵀ] over its error signals. Rows and columns of A ⊗ G belong to `w` with `b`
@@ -159,7 +159,8 @@ def kronecker_factors(
             "empirical" (true targets).
 
     Returns:
-        A tree like params, with a `KroneckerPair` in the place of each `Dense` or `Conv`, in float32 or better.
+        A tree like params, with a `KroneckerPair` in the place of each of them, in float32 or better; an
+        `Embedding`'s A is diagonal and given as (vocabulary,).
 
     Raises:
         What `ggn_diagonal` raises.

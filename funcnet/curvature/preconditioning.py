@@ -47,7 +47,7 @@ def scale_by_kfac(
     every: int = 10,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
-    """K-FAC as a transformation of optax: ∇ ← (A + π √λ I)⁻¹ ∇ (G + √λ/π I)⁻¹ at every `Dense` and `Conv`.
+    """K-FAC as a transformation of optax: ∇ ← (A + π √λ I)⁻¹ ∇ (G + √λ/π I)⁻¹ at every `Dense`, `Conv`, `Embedding`.
 
     ∇ is the gradient of `w` with that of `b` as its last row, A and G are running averages of
     `kronecker_factors`, λ is the damping, and π² = (tr A / dim A) / (tr G / dim G) shares it between the two. Where
@@ -63,7 +63,8 @@ def scale_by_kfac(
     `vmap` every lane computes inverses at every update.
 
     Cost: one more backward pass ("empirical" none; C for "ggn") and the products of `kronecker_factors`; at a refresh
-    n³ for each factor. Memory: factors and inverses, 2 (n_in² + n_out²) for each `Dense`.
+    n³ for each factor. Memory: factors and inverses, 2 (n_in² + n_out²) for each `Dense`, 2 (vocabulary + n²)
+    for an `Embedding`.
 
     Args:
         net, loss: those of the gradient.

@@ -119,11 +119,10 @@ def cost_is_near_chance(facts: Evidence) -> Look:
 
 
 def units_differ(facts: Evidence) -> Look:
-    layers, grads_of_layers = walkers.layer_params(facts.params), walkers.layer_params(facts.grads)
+    layers = [own for _, _, *own in walkers.leaves(facts.net, facts.params, facts.grads) if jax.tree.leaves(own)]
     verdicts, units = [], 0
-    for number, (params, grads) in enumerate(zip(layers, grads_of_layers), 1):
-        if number == len(layers):
-            break  # outputs with equal targets may well be equal
+    # Of the last layer, outputs with equal targets may well be equal.
+    for name, (params, grads) in list(zip(facts.flow, layers, strict=True))[:-1]:
         if np.ndim(params.get("w", 0)) < 2 or params["w"].shape[-1] < 2:
             continue
         n = params["w"].shape[-1]
@@ -135,7 +134,7 @@ def units_differ(facts: Evidence) -> Look:
                 f"{limit.EQUAL:g} of the largest), so they stay equal for ever; {different} differ."
             )
             remedy = "Start from random weights: fn.init with GlorotUniform() or HeNormal(), not Zeros() or Constant()."
-            verdicts.append(Verdict("symmetric units", f"layer {number}", evidence, remedy))
+            verdicts.append(Verdict("symmetric units", name, evidence, remedy))
     return Look(f"{units} units compared by weights and gradients", tuple(verdicts))
 
 

@@ -10,7 +10,7 @@ import optax
 
 from funcnet._core.numerics import wide
 from funcnet._core.protocols import AnyLayer, Loss, Params, Penalty, Tree
-from funcnet._core.walkers import layer_forward, layer_params
+from funcnet._core.walkers import layer_forward, leaves
 from funcnet.diagnosis import thresholds as limit
 from funcnet.diagnosis.evidence import Evidence, chance_level, shown
 from funcnet.diagnosis.verdicts import Look, Verdict
@@ -112,18 +112,21 @@ class Scaled(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def scaled(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def scaled(optimizer: optax.GradientTransformation, net: AnyLayer) -> optax.GradientTransformation:
     """An optimiser whose rate can be changed without compiling again, and which keeps account of its updates."""
 
+    def by_layer(tree: Tree) -> list[Tree]:
+        return [own for _, _, own in leaves(net, tree) if jax.tree.leaves(own)]
+
     def init(params: Params) -> Scaled:
-        none = jnp.zeros((2, len(layer_params(params))))
+        none = jnp.zeros((2, len(by_layer(params))))
         return Scaled(jnp.ones(()), jnp.zeros((), jnp.int32), none, none)
 
     def update(updates: Tree, state: Scaled, params: Params = None) -> tuple[Tree, Scaled]:
         updates = jax.tree.map(lambda u: u * state.factor.astype(u.dtype), updates)
 
         def account(before: jax.Array, tree: Tree) -> jax.Array:
-            sizes = jnp.stack([rms(layer) for layer in layer_params(tree)]).astype(before.dtype)
+            sizes = jnp.stack([rms(layer) for layer in by_layer(tree)]).astype(before.dtype)
             return before + jnp.stack([jnp.where(state.step < limit.FIRST, sizes, 0), sizes])
 
         moved, sizes = account(state.moved, updates), account(state.sizes, params)
@@ -152,7 +155,7 @@ class Trials(NamedTuple):
 def trials_of(facts: Evidence) -> Trials:
     """Trainings of some steps each, from the same parameters with the same batches in the same order."""
     assert facts.optimizer is not None
-    optimizer = scaled(facts.optimizer)
+    optimizer = scaled(facts.optimizer, facts.net)
     x, y, weights = data = Data(facts.data.x, facts.data.y, facts.data.weights)
     size = min(len(x), facts.batch_size or limit.BATCH)
     order_key, draw_key = jax.random.split(facts.key)
@@ -181,7 +184,8 @@ def trials_of(facts: Evidence) -> Trials:
             break
     if min(middle, ends[0.1]) - start > clearly:
         ends[limit.UPHILL], _ = train(limit.UPHILL)
-    early, moved = (dict(zip(facts.flow, row)) for row in np.asarray(account.moved / account.sizes).tolist())
+    shares = np.asarray(account.moved / account.sizes).tolist()
+    early, moved = (dict(zip(facts.flow, row, strict=True)) for row in shares)
     return Trials(start, clearly, ends, early, moved)
 
 

@@ -119,29 +119,35 @@ class Uses(NamedTuple):
 class TiedEmbedding:
     """The leaf layer of `Tied`: one table, both of its uses in one tape, so that their gradients are one gradient."""
 
-    embedding: Embedding
+    layer: Embedding
     by_position: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return repr(self.layer)
 
     @property
     def vocabulary(self) -> int:
-        return self.embedding.vocabulary
+        return self.layer.vocabulary
 
     def init(self, key: jax.Array) -> Params:
-        return self.embedding.init(key)
+        return self.layer.init(key)
 
     def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self.embedding.forward(params, x)
+        return self.layer.forward(params, x)
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self.embedding.backward(params, tape, delta)
+        return self.layer.backward(params, tape, delta)
 
     def gradient(self, tape: Uses, deltas: Uses) -> dict[str, jax.Array]:
-        rows = self.embedding.gradient(tape.first, deltas.first)["e"]
+        rows = self.layer.gradient(tape.first, deltas.first)["e"]
         delta, h = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in (deltas.last, tape.last))
         return {"e": rows + sum_of_products(delta, h, (0,), (0,))}
 
     def square_norms(self, tape: Uses, deltas: Uses) -> jax.Array | None:
-        """‖S + D‖² = ‖S‖² + ‖D‖² + 2 Σ_st δ_s[x_t] (h_s · δ_t), with S of the rows read and D of the products."""
+        """‖S + D‖² = ‖S‖² + ‖D‖² + 2 Σ_st δ_s[x_t] (h_s · δ_t), with S of the rows read and D of the products.
+
+        Where the two nearly cancel, rounding is left behind: a norm may be too large by it, never too small.
+        """
         ids, delta_in = tokens.by_example(tape.first, deltas.first)
         h, delta_out = (
             wide(a).reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1]) for a in (tape.last, deltas.last)
@@ -151,7 +157,13 @@ class TiedEmbedding:
             products = jnp.sum(jnp.square(_by_example(delta_out, h)), (1, 2))
         at = jnp.take_along_axis(delta_out, jnp.broadcast_to(ids[:, None], (*h.shape[:2], ids.shape[1])), 2)
         pairs = lax.dot_general(h, delta_in, (((2,), (2,)), ((0,), (0,))), precision=lax.Precision.HIGHEST)
-        return tokens.square_norms(ids, delta_in) + products + 2 * jnp.sum(at * pairs, (1, 2))
+        squares = tokens.square_norms(ids, delta_in) + products + 2 * jnp.sum(at * pairs, (1, 2))
+        most = jnp.sum(_lengths(delta_in), 1) + jnp.sum(_lengths(h) * _lengths(delta_out), 1)
+        return jnp.maximum(squares, 0) + 8 * jnp.finfo(h.dtype).eps * jnp.square(most)
+
+
+def _lengths(rows: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(rows), -1))
 
 
 def _by_example(a: jax.Array, b: jax.Array) -> jax.Array:

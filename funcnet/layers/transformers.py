@@ -84,16 +84,18 @@ def gpt(
         flag(f"gpt: {name}", value)
     if not callable(norm):
         raise TypeError(f"gpt: norm makes a norm of n features: expected a class such as RMSNorm, got {norm!r}.")
+    attention = Attention(n, heads, kv_heads, causal)
     if rotary and n % (2 * heads):
         raise ValueError(
             f"gpt: rotary turns pairs of features, and {n} features are no pairs in each of {heads} heads."
         )
     last = Normal(STD / math.sqrt(2 * depth))
     drop = (Dropout(dropout),) if dropout else ()
-    attention = Attention(n, heads, kv_heads, causal)
     keys = heads if kv_heads is None else kv_heads
     turn = (Rotary(heads + 2 * keys, heads + keys),) if rotary else ()
-    units = hidden or (math.ceil(8 * n / 3) if gated else 4 * n)
+    units = hidden
+    if units is None:
+        units = math.ceil(8 * n / 3) if gated else 4 * n
 
     branches = (
         Chain(

@@ -109,8 +109,11 @@ def flow_of(
             flow[last] |= sizes
             followed = True
         elif signals is not None and not followed and getattr(leaf, "input_parts", None):
+            followed, columns_of = True, leaf.input_parts
+            if signals.size != max(columns.stop for columns in columns_of.values()):
+                continue  # its input is not one layer's
             whole, prefix = flow.pop(last), last.rpartition(", ")[0] if named else last
-            for part, columns in leaf.input_parts.items():
+            for part, columns in columns_of.items():
                 own = {"a": whole["a"], "delta": jnp.sqrt(jnp.mean(signals[columns]))}
                 of_part, slopes_of_part = jax.tree.map(lambda a, columns=columns: a[..., columns], inside)
                 flow[f"{prefix}, {part}"] = _with_gradient(own, of_part, slopes_of_part) | dict.fromkeys(OWN)

@@ -371,7 +371,7 @@ def test_chance_level_is_the_cost_of_the_best_constant():
 def test_the_account_of_updates_and_the_rate():
     params = ({"w": jnp.full((2, 2), 2.0), "b": jnp.zeros(2)}, (), {"w": jnp.ones((2, 1)), "b": jnp.zeros(1)})
     grads = jax.tree.map(jnp.ones_like, params)
-    optimizer = scaled(optax.sgd(0.5))
+    optimizer = scaled(optax.sgd(0.5), fn.mlp((2, 2, 1)))
     *rest, last = optimizer.init(params)
     state = (*rest, last._replace(factor=jnp.asarray(10.0)))
     update = jax.jit(optimizer.update)

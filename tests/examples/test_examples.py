@@ -397,7 +397,7 @@ def test_open_gpt_story(tmp_path):
     assert cost < 3.2 < guessing, printed
     assert re.search(r"where it is begun:\n\n    def ", printed), printed
     for name in (
-        "layer 1, TiedEmbedding",
+        "layer 1, Embedding",
         "layer 4, block 1, attention, keys",
         "layer 26, block 4, feed-forward, Dense 2",
     ):

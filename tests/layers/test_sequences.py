@@ -268,3 +268,29 @@ def test_what_a_state_cannot_go_through_is_refused(kind):
         kind(0, 2)
     with pytest.raises(ValueError, match="gives 2 features, but Dense.3, 1. takes 3"):
         fn.Chain(layer, fn.Last(), fn.Dense(3, 1))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_where_both_uses_of_a_table_nearly_cancel_a_norm_is_not_too_small(per_layer):
+    """The square of a norm is a difference there, whose rounding must not let an example past the bound."""
+    n, m, bound, draw = 8, 4, 0.1, np.random.default_rng(1)
+    net = fn.Tied(fn.Embedding(300, n), fn.Dense(n, n, bias=False))
+    turn = draw.normal(size=(n, n))
+    turn = turn - turn.T + 3e-4 * np.eye(n)  # nearly antisymmetric: then the uses are opposite
+    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), ({"e": draw.normal(size=(300, n))}, {"w": turn}))
+    x = np.arange(m)[:, None]
+
+    @jax.jit
+    def run(params, x):
+        y = fn.predict(net, params, x)
+        y = y - 1e3 * jax.nn.one_hot(x, 300, dtype=y.dtype)
+        bp = fn.backprop(net, fn.SquaredError(), params, x, y)
+        _, squares = fn.clipped_gradient(net, bp, bound, per_layer, trainable=(True, False))
+        return squares, fn.example_gradients(net, bp)[0]["e"], fn.example_square_norms(net, bp)
+
+    squares, grads, norms = run(params, x)
+    true = np.square(np.asarray(grads, np.float64)).sum((1, 2))
+    found = np.asarray(squares[0]["e"] if per_layer and isinstance(squares[0], dict) else jax.tree.leaves(squares)[0])
+    assert (found >= true).all()
+    assert (np.asarray(norms) >= true).all()

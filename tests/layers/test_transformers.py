@@ -1,12 +1,16 @@
 """`gpt` against JAX's gradients of its cost and of a transformer written out below, as a whole and by example."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from table import disagreement, params_of, tokens, value_and_grad
+from table import disagreement, params_of, random, tokens, value_and_grad
 
 import funcnet as fn
+from funcnet._core import walkers
 
 VOCABULARY, T, M, LOSS = 7, 5, 3, fn.CrossEntropy()
 LLAMA = {"norm": fn.RMSNorm, "rotary": True, "gated": True, "bias": False, "tied": False, "kv_heads": 1}
@@ -216,3 +220,54 @@ def test_a_prompt_of_weight_0_is_context_and_has_no_cost():
     assert disagreement(run(x, other_y), (value, grads)) == 0
     other_x[:, 0] = (x[:, 0] + 1) % VOCABULARY
     assert disagreement(run(other_x, y), (value, grads)) > 1e-3
+
+
+def flow_of(net, x):
+    params = params_of(net)
+    bp = jax.jit(fn.backprop)(net, fn.SquaredError(), params, x, jnp.zeros(fn.predict(net, params, x).shape))
+    flow = fn.gradient_flow(net, bp, params)
+    assert all(np.isfinite(sizes["delta"]) and sizes["weight"] > 0 for sizes in flow.values())
+    return params, bp, flow
+
+
+@pytest.mark.fast
+def test_queries_keys_and_values_are_apart_in_the_flow_of_errors():
+    net = fn.Chain(
+        fn.Chain(fn.Dense(4, 8), fn.Rotary(4, 3), fn.Attention(4, 2, 1), fn.Tanh(), name="mixed"), fn.Dense(4, 1)
+    )
+    params, bp, flow = flow_of(net, random(1, 3, 5, 4))
+    assert list(flow) == [f"layer 1, mixed, {part}" for part in ("queries", "keys", "values")] + ["layer 2, Dense"]
+    weights, deltas = params[0][0]["w"], np.asarray(bp.deltas[0][0])
+    for part, columns in (("queries", slice(4)), ("keys", slice(4, 6)), ("values", slice(6, 8))):
+        sizes = flow[f"layer 1, mixed, {part}"]
+        assert np.isclose(sizes["delta"], np.sqrt(np.square(deltas[..., columns]).mean()))
+        both = np.append(np.ravel(weights[:, columns]), np.ravel(params[0][0]["b"][columns]))
+        assert np.isclose(sizes["weight"], np.sqrt(np.square(both).mean()))
+        assert np.isnan(sizes["saturated"])  # the activation is not behind the projection
+
+
+@pytest.mark.fast
+def test_projections_of_their_own_are_not_taken_apart():
+    net = fn.Chain(fn.Parallel(*[fn.Dense(4, 4)] * 3), fn.Attention(4, 2))
+    assert list(flow_of(net, random(1, 3, 5, 4))[2]) == ["layer 1", "layer 2", "layer 3"]
+
+
+def test_names_are_those_of_the_blocks_in_a_loop_or_not():
+    names = [[name for name, _ in walkers.leaves(gpt(repeat=repeat))] for repeat in (False, True)]
+    assert names[0] == names[1]
+    assert names[0][:3] == ["Embedding", "LearnedPositions", "block 1, attention, LayerNorm"]
+
+
+@pytest.mark.fast
+def test_a_diagnosis_of_a_stack_names_each_of_its_layers():
+    net = gpt(repeat=True)
+    x, _ = data(8)
+    found = fn.diagnose(net, LOSS, params_of(net), x, x, optimizer=optax.adam(3.0))
+    names = {
+        f"layer {i}, {name}" for i, name in enumerate((n for n, _, p in walkers.leaves(net, params_of(net)) if p), 1)
+    }
+    named = [
+        place for verdict in found.verdicts for place in re.findall(r"layer \d+, [^;]*?(?=, layer|$)", verdict.where)
+    ]
+    assert named
+    assert set(named) <= names
