@@ -463,6 +463,28 @@ def test_factors_of_an_embedding_are_those_of_a_dense_on_unit_vectors(kind, posi
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("layer", ["attention", "gru"])
+def test_exact_diagonal_where_positions_meet_on_the_way(layer):
+    """One column for each output of each position: attention and a recurrent layer send it to earlier ones."""
+    middle = fn.Chain(fn.Dense(3, 6), fn.Attention(2, 1)) if layer == "attention" else fn.GRU(3, 2)
+    net, loss = fn.Chain(fn.Embedding(4, 3), middle, fn.Dense(2, 3)), fn.CrossEntropy()
+    params, x = params_of(net), tokens(1, 4, 2, 3)
+
+    @jax.jit
+    def run(params):
+        flat, unravel = ravel_pytree(params)
+        outputs = fn.predict(net, params, x).reshape(-1, 3)
+        p = jax.nn.softmax(outputs)
+        hessian = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
+        jacobian = jax.jacobian(lambda f: fn.predict(net, unravel(f), x).reshape(-1, 3))(flat)
+        exact = jnp.einsum("ncp,ncd,ndp->p", jacobian, hessian, jacobian) / len(x)
+        return ravel_pytree(fn.ggn_diagonal(net, loss, params, x))[0], exact
+
+    found, expected = run(params)
+    assert disagreement(found, expected) <= 1e-12
+
+
+@pytest.mark.fast
 def test_curvature_of_a_table_that_is_read_at_both_ends_is_the_diagonal():
     net, loss = fn.Tied(fn.Embedding(4, 2), fn.Chain(fn.Dense(2, 2), fn.Tanh())), fn.CrossEntropy()
     params, x = params_of(net), tokens(1, 4, 3, 3)
