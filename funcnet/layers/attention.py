@@ -12,10 +12,10 @@ from jax import lax
 
 from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.specs import spec
-from funcnet._core.workarounds import not_before, turns_at_once
+from funcnet._core.workarounds import not_before, queries_at_once, turns_at_once
 from funcnet.layers.base import Parameterless, Pass
 
-BLOCK, WHOLE, REACHES = 64, 256, 4  # queries of a block; so many not causal are one; how many lengths blocks may reach
+WHOLE, REACHES = 256, 4  # queries that are one block, if not causal; how many lengths the blocks of causal ones reach
 T_AXIS = 3  # of (m, key heads, query heads for each, T, …)
 
 
@@ -41,7 +41,8 @@ class Attention(Parameterless):
         heads: a divisor of n.
         kv_heads: heads of keys and values, a divisor of heads; None: as many.
         causal: whether a position sees only itself and those before it.
-        block: queries at a time; it need not divide T. None: 64, and up to 256 at once if not causal.
+        block: queries at a time; it need not divide T. None: 64 on CPUs, T/4 elsewhere, and up to 256 at once if not
+            causal.
 
     Raises:
         ValueError: numbers that do not divide each other; at `forward`, inputs of another size.
@@ -210,7 +211,7 @@ class Attention(Parameterless):
         """Blocks of queries, first a smaller one if need be; those of one loop reach equally far."""
         if not T:
             return
-        size = self.block or (T if not self.causal and T <= WHOLE else BLOCK)
+        size = self.block or (T if not self.causal and T <= WHOLE else queries_at_once(T))
         number, first = divmod(T, size)
         if first:
             yield _Rows(0, first, first, first if self.causal else T)

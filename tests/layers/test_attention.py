@@ -7,6 +7,7 @@ import pytest
 from table import disagreement, random
 
 import funcnet as fn
+from funcnet._core import workarounds
 
 M = 2
 CHOICES = [
@@ -121,6 +122,17 @@ def test_scores_of_any_size_are_finite(causal):
     assert disagreement(found, exact) <= 5e-4
     expected = [[[0], [0.5], [0.5], [4 / 3], [2]]] if causal else [[[4 / 3], [2], [4 / 3], [4 / 3], [2]]]
     np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+
+
+@pytest.mark.fast
+def test_other_devices_take_larger_blocks_and_give_the_same():
+    layer, x, delta = fn.Attention(2, 1), random(1, 1, 300, 6), random(2, 1, 300, 2)
+    here = jax.jit(lambda: by_hand(layer, x, delta))()
+    with workarounds.set_aside():
+        elsewhere = jax.jit(lambda: by_hand(layer, x, delta))()
+        assert {rows.block for rows in layer._rows(300)} == {75}
+    assert {rows.block for rows in layer._rows(300)} == {44, 64}
+    assert disagreement(elsewhere, here) <= 1e-12
 
 
 @pytest.mark.fast
