@@ -77,7 +77,9 @@ def forward(net: AnyLayer, params: Params, x: ArrayLike, key: ArrayLike | None =
     Args:
         net: a layer.
         params: its parameters.
-        x: (m, *positions, features), of the parameters' type.
+        x: (m, *positions, features), of the parameters' type, or integers (m, *positions). As a pair (x, segment_ids)
+            the second, integers (m, T), says which positions belong together: those of a segment see each other alone,
+            so that several texts may stand in a row; 0 is padding, seen by none.
         key: None (evaluation: `Dropout` passes everything on), one key, or m keys, one per example.
 
     Returns:
@@ -95,9 +97,10 @@ def forward(net: AnyLayer, params: Params, x: ArrayLike, key: ArrayLike | None =
         >>> output.shape, [kept.shape for kept in tape]
         ((5, 1), [(5, 2), (5, 3), (5, 3)])
     """
+    x, segments = arguments.unpacked(x)
     params, x, key = arguments.checked_input(net, params, x, key)
     arguments.refuse_non_finite("x", x)
-    return walkers.layer_forward(net, params, x, Context(key))
+    return walkers.layer_forward(net, params, x, Context(key, segments))
 
 
 def backward(net: AnyLayer, params: Params, tape: Tree, delta: ArrayLike) -> tuple[jax.Array, Tree]:
@@ -182,7 +185,8 @@ def cost(
         net: a layer.
         loss: the cost of an output against its target.
         params: the network's parameters.
-        x: (m, *positions, features), of the parameters' type.
+        x: (m, *positions, features), of the parameters' type; or (x, segment_ids), as for `forward`. Padding counts in
+            the cost unless its weight is 0.
         y: targets, as the loss wants them.
         weights: (m,) or (m, *positions), 0 or more; None counts all alike. An example of weight 0, or whose
             positions all have weight 0, contributes exactly nothing, even where it is not finite: the first that
@@ -309,6 +313,7 @@ def _propagated(
     key: ArrayLike | None,
 ) -> _Propagated:
     """How `cost`, `value_and_grad` and `backprop` begin."""
-    batch = arguments.checked_batch(net, loss, params, x, y, weights, key)
-    output, tape = walkers.layer_forward(net, batch.params, batch.x, Context(batch.key))
+    x, segments = arguments.unpacked(x)
+    batch = arguments.checked_batch(net, loss, params, x, y, weights, key, segments)
+    output, tape = walkers.layer_forward(net, batch.params, batch.x, Context(batch.key, batch.segments))
     return _Propagated(batch, output, tape, loss.value(output, batch.y))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet._core import walkers
+from funcnet._core.context import Context
 from funcnet._core.keys import typed
 from funcnet._core.protocols import AnyLayer, Loss, Params, Penalty, missing_functions
 from funcnet._core.specs import is_spec
@@ -23,11 +24,32 @@ class Batch(NamedTuple):
     y: jax.Array
     weights: jax.Array | None
     key: jax.Array | None
+    segments: jax.Array | None = None
+
+
+def unpacked(x: Any) -> tuple[Any, jax.Array | None]:
+    """x and the segments of its positions, of a pair (x, segment_ids), integers (m, T); else x, which has none."""
+    if not (isinstance(x, tuple) and len(x) == 2 and all(hasattr(part, "shape") for part in x)):
+        return x, None
+    own, segments = x[0], jnp.asarray(x[1])
+    if segments.ndim != 2 or np.ndim(own) < 2 or not jnp.issubdtype(segments.dtype, jnp.integer):
+        return x, None  # two examples
+    if np.shape(own)[:2] != segments.shape or np.ndim(own) > 3:
+        raise ValueError(
+            f"segment_ids: expected integers (m, T), one for each position of x, got shape {segments.shape} beside "
+            f"{np.shape(own)}."
+        )
+    return own, segments
 
 
 def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tuple[Params, jax.Array, jax.Array | None]:
     """Parameters and x as arrays and the key as a typed one, if they and the network fit together."""
     check_layer_functions(net)
+    if unpacked(x)[1] is not None:
+        raise TypeError(
+            "x: segment_ids are taken by predict, forward, cost, value_and_grad, backprop, curvature, evaluate and "
+            "trainings alone. Give x without them here."
+        )
     params, x = jax.tree.map(jnp.asarray, params), as_array("x", x)
     if x.ndim < (1 if jnp.issubdtype(x.dtype, jnp.integer) else 2):
         raise ValueError(
@@ -40,7 +62,14 @@ def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tup
 
 
 def checked_batch(
-    net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, weights: Any = None, key: Any = None
+    net: AnyLayer,
+    loss: Loss,
+    params: Params,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    key: Any = None,
+    segments: jax.Array | None = None,
 ) -> Batch:
     """All that a cost is computed from, checked; what may not count is taken out."""
     params, x, key = checked_input(net, params, x, key)
@@ -51,14 +80,15 @@ def checked_batch(
             f"x has {len(x)} examples (shape {x.shape}) but y has shape {y.shape}. Their first axes must be equal: "
             "check that both come from the same split, in the order x, y."
         )
-    output = _output_struct(net, x.shape, x.dtype, next((p.dtype for p in jax.tree.leaves(params)), x.dtype))
+    kind = next((p.dtype for p in jax.tree.leaves(params)), x.dtype)
+    output = _output_struct(net, x.shape, x.dtype, kind, segments is not None)
     if weights is not None:
         weights = _checked_weights(weights, output.shape[:-1])
-        x, y = _taken_out(weights, x, y, getattr(net, "by_position", False))
+        x, y, segments = _taken_out(weights, x, y, segments, getattr(net, "by_position", False))
     refuse_non_finite("x", x)
     refuse_non_finite("y", y)
     jax.eval_shape(lambda a: loss.value(a, y), output)
-    return Batch(params, x, y, weights, key)
+    return Batch(params, x, y, weights, key, segments)
 
 
 def pair(name: str, data: Any, expected: str = "a pair (x, y)") -> tuple[Any, Any]:
@@ -231,9 +261,15 @@ def params_struct(net: Any) -> Params:
 
 
 @lru_cache(maxsize=1024)
-def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any, params_dtype: Any) -> Any:
+def _output_struct(net: Any, shape: tuple[int, ...], dtype: Any, params_dtype: Any, has_segments: bool = False) -> Any:
     params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, params_dtype), params_struct(net))
-    return jax.eval_shape(lambda p, x: walkers.layer_forward(net, p, x)[0], params, jax.ShapeDtypeStruct(shape, dtype))
+    segments = jax.ShapeDtypeStruct(shape[:2], jnp.int32) if has_segments else None
+    return jax.eval_shape(
+        lambda p, x, segments: walkers.layer_forward(net, p, x, Context(None, segments))[0],
+        params,
+        jax.ShapeDtypeStruct(shape, dtype),
+        segments,
+    )
 
 
 def input_type(net: AnyLayer, params: Params, x: Any) -> Any:
@@ -261,7 +297,7 @@ def _refuse_unknown(net: AnyLayer, x: jax.Array) -> None:
     """Name the first integer that is out of a layer's `vocabulary`, where values can be seen (not under jit)."""
     if isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.integer):
         return
-    ids = np.asarray(x)
+    ids = np.asarray(x)[..., 0] if hasattr(net, "has_segments") else np.asarray(x)
     for _, layer in walkers.leaves(net):
         size = getattr(layer, "vocabulary", None)
         if size is not None and (unknown := (ids < 0) | (ids >= size)).any():
@@ -317,7 +353,9 @@ def _checked_weights(weights: Any, cost_shape: tuple[int, ...]) -> jax.Array:
     return weights
 
 
-def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array, by_position: bool) -> tuple[jax.Array, jax.Array]:
+def _taken_out(
+    weights: jax.Array, x: jax.Array, y: jax.Array, segments: jax.Array | None, by_position: bool
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """x and y with what has weight 0 replaced, since 0·∞ is not 0.
 
     Each example, or position, of weight 0 is replaced by the first that counts: whatever a layer
@@ -325,12 +363,12 @@ def _taken_out(weights: jax.Array, x: jax.Array, y: jax.Array, by_position: bool
     is out of the cost and not out of the input: only examples without any weight are replaced in x.
     """
     if not weights.size:
-        return x, y
+        return x, y, segments
     counts = counted(weights)
     example = counts.any(range(1, counts.ndim))
     y = replaced(y, counts if y.shape[: counts.ndim] == counts.shape else example)
     x = replaced(x, counts if by_position and x.shape[: counts.ndim] == counts.shape else example)
-    return x, y
+    return x, y, segments if segments is None else replaced(segments, example)
 
 
 def check_penalty(penalty: Penalty | None) -> None:

@@ -67,7 +67,7 @@ def check_gradients(
         params, x, y, weights, penalty = widened((params, x, y, weights, penalty))
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
         # Here, since values are not known under jit.
-        params, x, _, used, _ = arguments.checked_batch(net, loss, params, x, y, weights, key)
+        params, x, _, used, *_ = arguments.checked_batch(net, loss, params, x, y, weights, key)
         if not len(x):
             raise ValueError("x: expected one example or more, got none.")
 

@@ -108,22 +108,28 @@ def _sums(values: jax.Array, most: int) -> jax.Array:
 
 
 def segments_law(trial: Trial) -> Law:
-    """The first half of the positions is one segment, the second another: neither output nor error signal passes."""
+    """The first half of the positions is one segment, the second another: neither output nor error signal passes.
+
+    Where the output has no positions of its own, the second half is padding.
+    """
     takes = [getattr(leaf, "takes", None) or () for _, leaf in leaves(trial.layer)]
     size = trial.x.shape[1] if trial.x.ndim > 2 or not floating(trial.x) else 1
     if not any("segments" in names for names in takes) or size < 2:
         return Law(SEGMENTS, True, "not declared" if size > 1 else "not tried: x has no positions")
     start = size // 2
-    segments = np.broadcast_to(1 + (np.arange(size) >= start), (len(trial.x), size)).astype(np.int32)
+    keeps = trial.first.y.shape[1:2] == (size,)
+    numbers = np.where(np.arange(size) < start, 1, 2 if keeps else 0).astype(np.int32)
+    segments = np.broadcast_to(numbers, (len(trial.x), size))
     mixed = np.concatenate([trial.x[:, :start], trial.other_x[:, start:]], 1)
 
     def halves(x: jax.Array) -> tuple[jax.Array, ...]:
         y, tape = layer_forward(trial.layer, trial.params, x, Context(trial.keys, jnp.asarray(segments)))
-        if y.shape[1:2] != (size,):
-            raise ValueError(f"with segments, the output of {size} positions is shaped {y.shape}")
-        rows = jnp.asarray(segments).reshape(*segments.shape, *[1] * (y.ndim - 2))
-        input_delta, _ = trial.layer.backward(trial.params, tape, jnp.where(rows == 1, jnp.ones_like(y), 0))
-        return y[:, :start], input_delta[:, :start], input_delta[:, start:]
+        delta = jnp.ones_like(y)
+        if keeps:
+            rows = jnp.asarray(segments).reshape(*segments.shape, *[1] * (y.ndim - 2))
+            y, delta = y[:, :start], jnp.where(rows == 1, delta, 0)
+        input_delta, _ = trial.layer.backward(trial.params, tape, delta)
+        return y, input_delta[:, :start], input_delta[:, start:]
 
     run = jax.jit(halves)
     y, first, second = run(trial.x)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet._core import arguments
+from funcnet._core.context import Context
 from funcnet._core.keys import typed
 from funcnet._core.protocols import AnyLayer, Layer, Loss, Params, Tree
 from funcnet._core.walkers import LeafFunction, contract, deltas_alone, layer_forward, pull
@@ -39,14 +40,15 @@ class Pushed(NamedTuple):
 
 def propagated(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any, kind: Kind, key: jax.Array | None) -> Pushed:
     """One forward pass, and what a kind of curvature pushes back."""
+    x, segments = arguments.unpacked(x)
     if y is None:
         arguments.check_loss(loss)
         params, x, _ = arguments.checked_input(net, params, x)
         arguments.refuse_non_finite("x", x)
     else:
-        params, x, y, _, _ = arguments.checked_batch(net, loss, params, x, y)
+        params, x, y, *_ = arguments.checked_batch(net, loss, params, x, y, segments=segments)
     arguments.refuse_mixing(net)
-    output, tape = layer_forward(net, params, x)
+    output, tape = layer_forward(net, params, x, Context(None, segments))
     return pushed(net, params, tape, columns(loss, output, y, kind, key), kind)
 
 

@@ -127,20 +127,29 @@ class AvgPool(Parameterless):
 class GlobalAveragePool(Parameterless):
     """y[c] = the mean of x[p, c] over all positions: (m, *positions, n) to (m, n). The tape is x's shape.
 
+    Where positions have segments, it is over those not in segment 0 (padding), and the tape holds their shares.
+
     Example:
         >>> import funcnet as fn, jax.numpy as jnp
         >>> fn.GlobalAveragePool().forward((), jnp.arange(4.0).reshape(1, 2, 2, 1))[0].tolist()
         [[1.5]]
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("segments",)
     by_position: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
 
-    def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
+    def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         positions = _positions(self, x)
-        return (total(x, tuple(range(1, x.ndim - 1))) / positions).astype(x.dtype), shape_alone(x)
+        if segments is None:
+            return (total(x, tuple(range(1, x.ndim - 1))) / positions).astype(x.dtype), shape_alone(x)
+        there = (segments > 0)[..., None]
+        shares = jnp.where(there, 1 / jnp.maximum(total(wide(there.astype(x.dtype)), (1,), keepdims=True), 1), 0)
+        return total(jnp.where(there, wide(x) * shares, 0), (1,)).astype(x.dtype), (shares,)
 
-    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
+        if isinstance(tape, tuple):
+            return (wide(delta)[:, None] * wide(tape[0])).astype(delta.dtype), delta
         m, *positions, n, _ = tape.shape
         each = delta.reshape(m, *[1] * len(positions), n) / math.prod(positions)
         return jnp.broadcast_to(each, (m, *positions, n)), delta
@@ -173,6 +182,7 @@ class Flatten(Parameterless):
 class Last(Parameterless):
     """y = x_T, the last position: (m, T, n) to (m, n). The tape is x's shape.
 
+    Where positions have segments, it is the last that is not in segment 0 (padding), and the tape holds its place.
     Behind a recurrent layer it is the state that has seen all; behind causal attention the prediction.
 
     Example:
@@ -181,15 +191,22 @@ class Last(Parameterless):
         [[3.0]]
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("segments",)
     by_position: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
 
-    def forward(self, params: Any, x: jax.Array) -> Pass:
+    def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         if x.ndim != 3 or not x.shape[1]:
             raise ValueError(f"{self}: expected inputs (m, T, features) with positions, got shape {x.shape}.")
-        return x[:, -1], shape_alone(x)
+        if segments is None:
+            return x[:, -1], shape_alone(x)
+        places = jnp.arange(x.shape[1])[None]
+        here = places == jnp.max(jnp.where(segments > 0, places, -1), 1, keepdims=True)
+        return jnp.sum(jnp.where(here[..., None], x, 0), 1), (here,)
 
-    def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
+    def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
+        if isinstance(tape, tuple):
+            return jnp.where(tape[0][..., None], delta[:, None], 0), delta
         return jnp.pad(delta[:, None], ((0, 0), (tape.shape[1] - 1, 0), (0, 0))), delta
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funcnet._core import tokens
 from funcnet._core.arguments import check_features
 from funcnet._core.numerics import total, wide
 from funcnet._core.specs import spec
@@ -20,7 +21,8 @@ class LearnedPositions(OfFeatures):
     """y_t = x_t + e_t: a row of its own for each position, up to `length` of them.
 
     Parameters: `{"e": (length, n)}`, starting at Normal(0.02). x is (m, *others, T, n) with T ≤ length. There is no
-    tape: ∂J/∂x = δ, and ∂J/∂e_t = Σ δ_t over all but the positions.
+    tape: ∂J/∂x = δ, and ∂J/∂e_t = Σ δ_t over all but the positions. Where positions have segments, each counts from its
+    own first, in x (m, T, n), nothing is added in segment 0 (padding), and the tape is which row each position takes.
 
     Args:
         length: how many positions there may be.
@@ -38,6 +40,7 @@ class LearnedPositions(OfFeatures):
 
     length: int
     n: int
+    takes: ClassVar[tuple[str, ...]] = ("segments",)
     keeps_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -47,9 +50,13 @@ class LearnedPositions(OfFeatures):
     def init(self, key: jax.Array) -> dict[str, jax.Array]:
         return {"e": Normal(0.02)(key, (self.length, self.n), jnp.zeros(()).dtype)}
 
-    def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, tuple[()]]:
+    def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         check_features(self, x, params["e"], self.n)
         check_sequence(self, x)
+        if segments is not None:
+            places = self._places(segments)
+            rows = jnp.where((segments > 0)[..., None], tokens.rows(params["e"], places), 0)
+            return x + rows, (jnp.where(segments > 0, places, self.length),)
         if x.shape[-2] > self.length:
             raise ValueError(
                 f"{self}: takes up to {self.length} positions, got {x.shape[-2]} (shape {x.shape}). Cut the sequences "
@@ -63,19 +70,36 @@ class LearnedPositions(OfFeatures):
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
         return delta, delta
 
+    def _places(self, segments: jax.Array) -> jax.Array:
+        """Which position of its segment each one is: (m, T)."""
+        numbers = jnp.arange(segments.shape[1])[None]
+        first = jnp.where(goes_on(segments), 0, numbers)
+        return numbers - lax.cummax(first, 1)
+
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
+        if tape:
+            return {"e": tokens.sums(self.length, *self._taken(tape, deltas))}
         return {"e": self._rows(total(deltas, tuple(range(deltas.ndim - 2))))}
 
-    def example_gradients(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        return {"e": self._rows(_by_example(deltas))}
+    def _taken(self, tape: Any, deltas: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The row that each position takes, and its error signal; padding takes none."""
+        (rows,) = tape
+        return rows, jnp.where((rows < self.length)[..., None], wide(deltas), 0)
+
+    def example_gradients(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array] | None:
+        return None if tape else {"e": self._rows(_by_example(deltas))}
 
     def square_norms(self, tape: Any, deltas: jax.Array) -> jax.Array:
+        if tape:
+            return tokens.square_norms(*self._taken(tape, deltas))
         return total(jnp.square(_by_example(deltas)), (1, 2))
 
-    def square_sum(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        return {"e": self._rows(total(jnp.square(_by_example(deltas)), (0,)))}
+    def square_sum(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array] | None:
+        return None if tape else {"e": self._rows(total(jnp.square(_by_example(deltas)), (0,)))}
 
-    def inner(self, tape: Any, deltas: jax.Array, tape2: Any, deltas2: jax.Array) -> jax.Array:
+    def inner(self, tape: Any, deltas: jax.Array, tape2: Any, deltas2: jax.Array) -> jax.Array | None:
+        if tape or tape2:
+            return None
         first, second = _by_example(deltas), _by_example(deltas2)
         both = min(first.shape[1], second.shape[1])  # rows that only one batch reaches have no product
         a, b = (rows[:, :both].reshape(len(rows), both * self.n) for rows in (first, second))
@@ -164,6 +188,11 @@ class Rotary(Parameterless):
         a, b = pairs[..., 0, :], pairs[..., 1, :]
         turned = jnp.stack([a * c - b * s, a * s + b * c], -2).reshape(*others, T, edge).astype(x.dtype)
         return jnp.concatenate([turned, x[..., edge:]], -1)
+
+
+def goes_on(segments: jax.Array) -> jax.Array:
+    """Where a position is in the segment of the one before it: elsewhere a text begins. (m, T)."""
+    return (segments == jnp.pad(segments[:, :-1], ((0, 0), (1, 0)))) & (segments > 0)
 
 
 def check_sequence(layer: object, x: jax.Array) -> None:

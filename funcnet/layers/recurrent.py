@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from funcnet._core.numerics import accumulation_type, sum_of_products, total, wi
 from funcnet._core.specs import spec
 from funcnet._core.workarounds import sum_of_outer_products, turns_at_once
 from funcnet.initializers import GlorotUniform
-from funcnet.layers.positions import check_sequence
+from funcnet.layers.positions import check_sequence, goes_on
 
 
 @spec
@@ -22,7 +22,7 @@ class GRU:
 
     r = σ(x w_r + h u_r + b_r), z = σ(x w_z + h u_z + b_z) and ñ = tanh(x w_n + b_n + r ⊙ (h u_n + c)), with h = h_{t-1}
     and h_0 = 0: the variant with the reset behind the product, of cuDNN, Flax and PyTorch. x is (m, T, n_in), and
-    y (m, T, n_out) holds every h_t.
+    y (m, T, n_out) holds every h_t. Where positions have segments, each starts anew, and in segment 0 (padding) y is 0.
 
     Parameters: `{"w": (n_in, 3 n_out), "u": (n_out, 3 n_out), "b": (3 n_out,), "c": (n_out,)}`, gates in the order
     r, z, n. They start as in Keras, each gate by itself: w by Glorot, u orthogonal, b and c 0. The tape is x, y, the
@@ -47,6 +47,7 @@ class GRU:
 
     n_in: int
     n_out: int
+    takes: ClassVar[tuple[str, ...]] = ("segments",)
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -55,11 +56,10 @@ class GRU:
         n, params = self.n_out, _weights(key, self.n_in, self.n_out, 3)
         return params | {"b": jnp.zeros(3 * n, params["w"].dtype), "c": jnp.zeros(n, params["w"].dtype)}
 
-    def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        next_of, turns = partial(self._next, params), turns_at_once(x.shape[1])
-        _, (y, gates, q) = lax.scan(next_of, self.cache(len(x), 0, x.dtype), _sums_of_gates(x, params), unroll=turns)
-        return _examples_first(y), (x, *map(_examples_first, (y, gates, q)))
+        y, gates, q = _states(partial(self._next, params), self.cache(len(x), 0, x.dtype), x, params, segments)
+        return y, (x, y, gates, q) if segments is None else (x, y, gates, q, segments)
 
     def _next(self, params: Any, h: jax.Array, sums: jax.Array) -> tuple[jax.Array, Any]:
         """The state after a position, from x w + b; and the tape."""
@@ -80,7 +80,7 @@ class GRU:
         return h, h.astype(cache.dtype)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, Any]:
-        x, y, gates, q = tape
+        _, y, gates, q, *segments = tape
         u = params["u"]
 
         def step(carried: jax.Array, at: Any) -> tuple[jax.Array, Any]:
@@ -95,15 +95,13 @@ class GRU:
             return carried, (jnp.concatenate([of_r, of_z, of_n], 1).astype(u.dtype), of_q.astype(u.dtype))
 
         start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
-        parts = tuple(map(_time_first, (delta, _before(y), gates, q)))
-        _, (sums, of_q) = lax.scan(step, start, parts, reverse=True, unroll=turns_at_once(x.shape[1]))
-        sums, of_q = map(_examples_first, (sums, of_q))
+        sums, of_q = _signals(step, start, delta, (_before(y, *segments), gates, q), *segments)
         return _through(params, sums).astype(delta.dtype), (sums, of_q)
 
     def gradient(self, tape: Any, deltas: Any) -> dict[str, jax.Array]:
-        (x, y, *_), (sums, of_q) = tape, deltas
+        (x, y, _, _, *segments), (sums, of_q) = tape, deltas
         of_product = jnp.concatenate([sums[..., : 2 * self.n_out], of_q], -1)
-        grads = {"w": _product(x, sums), "u": _product(_before(y), of_product)}
+        grads = {"w": _product(x, sums), "u": _product(_before(y, *segments), of_product)}
         return grads | {"b": total(sums, (0, 1)), "c": total(of_q, (0, 1))}
 
 
@@ -112,7 +110,8 @@ class LSTM:
     """h_t = o ⊙ tanh(c_t) with c_t = f ⊙ c_{t-1} + i ⊙ g: a memory c beside the state, to which gates add.
 
     i, f, o = σ(x w + h u + b) and g = tanh(x w_g + h u_g + b_g), with h = h_{t-1} and h_0 = c_0 = 0. x is (m, T, n_in),
-    and y (m, T, n_out) holds every h_t.
+    and y (m, T, n_out) holds every h_t. Where positions have segments, each starts anew from 0, and in segment 0
+    (padding) y is 0.
 
     Parameters: `{"w": (n_in, 4 n_out), "u": (n_out, 4 n_out), "b": (4 n_out,)}`, gates in the order i, f, g, o. They
     start as in Keras, each gate by itself: w by Glorot, u orthogonal, b 0, that of f 1 (Jozefowicz et al., 2015). The
@@ -137,6 +136,7 @@ class LSTM:
 
     n_in: int
     n_out: int
+    takes: ClassVar[tuple[str, ...]] = ("segments",)
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -145,12 +145,10 @@ class LSTM:
         n, params = self.n_out, _weights(key, self.n_in, self.n_out, 4)
         return params | {"b": jnp.zeros(4 * n, params["w"].dtype).at[n : 2 * n].set(1)}
 
-    def forward(self, params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        next_of, turns = partial(self._next, params), turns_at_once(x.shape[1])
-        _, kept = lax.scan(next_of, self.cache(len(x), 0, x.dtype), _sums_of_gates(x, params), unroll=turns)
-        y, c, gates = map(_examples_first, kept)
-        return y, (x, y, c, gates)
+        y, c, gates = _states(partial(self._next, params), self.cache(len(x), 0, x.dtype), x, params, segments)
+        return y, (x, y, c, gates) if segments is None else (x, y, c, gates, segments)
 
     def _next(self, params: Any, state: tuple[jax.Array, jax.Array], sums: jax.Array) -> tuple[Any, Any]:
         """The state and the memory after a position, from x w + b; and the tape."""
@@ -172,7 +170,7 @@ class LSTM:
         return new, (new.astype(h.dtype), c)
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        _, _, c, gates = tape
+        _, _, c, gates, *segments = tape
         u = params["u"]
 
         def step(carried: tuple[jax.Array, jax.Array], at: Any) -> tuple[Any, jax.Array]:
@@ -192,14 +190,12 @@ class LSTM:
             return (sum_of_products(back, u, (1,), (1,)), of_c * f), back
 
         start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
-        parts = tuple(map(_time_first, (delta, _before(c), c, gates)))
-        _, sums = lax.scan(step, (start, start), parts, reverse=True, unroll=turns_at_once(delta.shape[1]))
-        sums = _examples_first(sums)
+        sums = _signals(step, (start, start), delta, (_before(c, *segments), c, gates), *segments)
         return _through(params, sums).astype(delta.dtype), sums
 
     def gradient(self, tape: Any, deltas: jax.Array) -> dict[str, jax.Array]:
-        x, y, *_ = tape
-        return {"w": _product(x, deltas), "u": _product(_before(y), deltas), "b": total(deltas, (0, 1))}
+        x, y, _, _, *segments = tape
+        return {"w": _product(x, deltas), "u": _product(_before(y, *segments), deltas), "b": total(deltas, (0, 1))}
 
 
 Recurrent = GRU | LSTM
@@ -244,9 +240,46 @@ def _product(a: jax.Array, delta: jax.Array) -> jax.Array:
     return sum_of_outer_products(*rows)
 
 
-def _before(states: jax.Array) -> jax.Array:
+def _states(next_of: Any, start: Any, x: jax.Array, params: Any, segments: jax.Array | None) -> Any:
+    """What `next_of` keeps of each position, from the first on: (m, T, …), the states y first."""
+    sums, turns = _sums_of_gates(x, params), turns_at_once(x.shape[1])
+    if segments is None:
+        return tuple(map(_examples_first, lax.scan(next_of, start, sums, unroll=turns)[1]))
+
+    def step(state: Any, at: Any) -> Any:
+        sums, goes_on, there = at
+        state, kept = next_of(_where(goes_on, state), sums)
+        return _where(there, state), _where(there, kept)
+
+    xs = sums, *map(_time_first, (goes_on(segments), segments > 0))
+    return tuple(map(_examples_first, lax.scan(step, start, xs, unroll=turns)[1]))
+
+
+def _signals(step: Any, start: Any, delta: jax.Array, kept: Any, segments: jax.Array | None = None) -> Any:
+    """What `step` gives at each position, from the last back: (m, T, …)."""
+    turns = turns_at_once(delta.shape[1])
+    if segments is None:
+        parts = tuple(map(_time_first, (delta, *kept)))
+        return jax.tree.map(_examples_first, lax.scan(step, start, parts, reverse=True, unroll=turns)[1])
+
+    def back(carried: Any, at: Any) -> Any:
+        goes_on, *at = at
+        carried, signals = step(carried, tuple(at))
+        return _where(goes_on, carried), signals
+
+    parts = tuple(map(_time_first, (goes_on(segments), _where(segments > 0, delta), *kept)))
+    return jax.tree.map(_examples_first, lax.scan(back, start, parts, reverse=True, unroll=turns)[1])
+
+
+def _where(counts: jax.Array, tree: Any) -> Any:
+    """The rows of arrays that count; 0 in the others."""
+    return jax.tree.map(lambda a: jnp.where(jnp.expand_dims(counts, range(counts.ndim, a.ndim)), a, 0), tree)
+
+
+def _before(states: jax.Array, segments: jax.Array | None = None) -> jax.Array:
     """The state that every position starts from: that of the one before, and 0 at the first."""
-    return jnp.pad(states[:, :-1], ((0, 0), (1, 0), (0, 0))) if states.shape[1] else states
+    before = jnp.pad(states[:, :-1], ((0, 0), (1, 0), (0, 0))) if states.shape[1] else states
+    return before if segments is None else _where(goes_on(segments), before)
 
 
 def _time_first(values: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet._core.weighting import for_reduction, safe_mean
 from funcnet.train.checks import check_epoch
 from funcnet.train.mixing import refuse_mixing
-from funcnet.train.options import Data, DType, Options, Pair, check_kinds
+from funcnet.train.options import Data, DType, Options, Pair, check_kinds, in_one_array
 from funcnet.train.order import Order, batches, order_of
 from funcnet.train.programs import Program
 from funcnet.train.state import TrainState
@@ -94,7 +94,8 @@ def train_epoch(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, compute_dtype
     )
     check_kinds(options)
-    x, y = map(jnp.asarray, arguments.pair("data", data))
+    options, data = in_one_array(options, data)
+    x, y = map(jnp.asarray, data)
     check_epoch(options, state, len(x))
     if isinstance(state.step, jax.core.Tracer) or not state.step:  # once is enough
         refuse_mixing(options, state.params, Data(x, y, None))

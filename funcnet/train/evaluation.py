@@ -12,6 +12,7 @@ from funcnet._core import arguments, walkers
 from funcnet._core.context import Context
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params
 from funcnet._core.weighting import reduced
+from funcnet.layers.segment_columns import with_segments
 from funcnet.propagation import predict
 from funcnet.train.metrics import Metric, check_metrics
 from funcnet.train.options import Data, examples_of
@@ -60,6 +61,7 @@ def evaluate(
     if own is not None and weights is not None:
         raise ValueError("evaluate: weights are given twice, in data and by name. Leave one out.")
     weights, metrics = own if weights is None else weights, check_metrics(metrics)
+    net, x = with_segments(net, *arguments.unpacked(x))
     if isinstance(x, np.memmap):
         values = _from_host(net, loss, metrics, params, Data(x, np.asarray(y), weights))
     else:

@@ -14,6 +14,7 @@ from funcnet._core import arguments
 from funcnet._core.masks import Flags
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty
 from funcnet.layers.cast import in_type
+from funcnet.layers.segment_columns import joined, with_segments
 from funcnet.train.metrics import Metric
 from funcnet.train.privacy_account import Privacy
 from funcnet.train.stopping import EarlyStopping, Limits, limits_of
@@ -89,6 +90,8 @@ def check_kinds(options: Options) -> None:
 def job_of(options: Options, data: Pair, validation: Sequence[ArrayLike] | None, weights: ArrayLike | None) -> Job:
     """The data as arrays: on the device, or, if x is a `numpy.memmap`, on the host."""
     check_kinds(options)
+    plain = options.net
+    options, data = in_one_array(options, data)
     limits = limits_of(options.early_stopping) if isinstance(options.early_stopping, EarlyStopping) else None
     x, y = arguments.pair("data", data)
     keep: Any = np.asarray if isinstance(x, np.memmap) else jnp.asarray
@@ -96,7 +99,20 @@ def job_of(options: Options, data: Pair, validation: Sequence[ArrayLike] | None,
     if validation is None:
         return Job(options, examples, None, limits=limits)
     x, y, validation_weights = examples_of("validation", validation)
+    x, segments = arguments.unpacked(x)
+    if options.net is not plain:
+        x = joined(jnp.asarray(x), jnp.ones(np.shape(x)[:2], int) if segments is None else segments)
+    elif segments is not None:
+        raise ValueError("validation: has segment_ids, and data has none. Give both or neither.")
     return Job(options, examples, Data(jnp.asarray(x), jnp.asarray(y), validation_weights), limits=limits)
+
+
+def in_one_array(options: Options, data: Any) -> tuple[Options, Any]:
+    """Options and data where x is a pair (x, segment_ids): one array for both, of a network that takes it."""
+    x, y = arguments.pair("data", data)
+    x, segments = arguments.unpacked(x)
+    net, x = with_segments(options.net, x, segments)
+    return dataclasses.replace(options, net=net), (x, y)
 
 
 def examples_of(name: str, data: Any) -> tuple[Any, Any, Any]:
