@@ -113,9 +113,10 @@ def segments_law(trial: Trial) -> Law:
     Where the output has no positions of its own, the second half is padding.
     """
     takes = [getattr(leaf, "takes", None) or () for _, leaf in leaves(trial.layer)]
-    size = trial.x.shape[1] if trial.x.ndim > 2 or not floating(trial.x) else 1
+    axes = trial.x.ndim - (2 if floating(trial.x) else 1)
+    size = trial.x.shape[1] if axes == 1 else 1
     if not any("segments" in names for names in takes) or size < 2:
-        return Law(SEGMENTS, True, "not declared" if size > 1 else "not tried: x has no positions")
+        return Law(SEGMENTS, True, "not declared" if size > 1 else "not tried: x has not one axis of positions")
     start = size // 2
     keeps = trial.first.y.shape[1:2] == (size,)
     numbers = np.where(np.arange(size) < start, 1, 2 if keeps else 0).astype(np.int32)
