@@ -98,7 +98,7 @@ def inner(form: DenseForm, other: DenseForm, in_blocks: Callable[..., jax.Array]
 def second_moment(form: DenseForm, size: int) -> jax.Array:
     """E[a aᵀ] over examples and positions, a the inputs with their constant; of unit vectors its diagonal."""
     if form.are_places:
-        return tokens.second_moment(size, form.inputs)
+        return tokens.second_moment(size, form.inputs, form.signals.dtype)
     values = rows(form.inputs)
     if form.constant:
         values = jnp.concatenate([values, jnp.ones((len(values), 1), values.dtype)], axis=1)

@@ -57,9 +57,9 @@ def inner(vocabulary: int, first: ByExample, second: ByExample) -> jax.Array:
     return lax.map(with_all, first)
 
 
-def second_moment(vocabulary: int, ids: jax.Array) -> jax.Array:
-    """The diagonal of E[a aᵀ] of unit vectors a: how often each integer stands there, (vocabulary,)."""
-    ones = jnp.ones((*ids.shape, 1), jnp.zeros(()).dtype)
+def second_moment(vocabulary: int, ids: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """The diagonal of E[a aᵀ] of unit vectors a: how often each integer stands there, (vocabulary,), of this type."""
+    ones = jnp.ones((*ids.shape, 1), dtype)
     return sums(vocabulary, ids, ones)[:, 0] / max(ids.size, 1)
 
 

@@ -242,6 +242,22 @@ def test_a_step_of_an_embedding_is_that_of_a_dense_on_unit_vectors(kind):
     assert disagreement(run(table, x), run({"w": table["e"]}, np.eye(6)[x])) <= 1e-11
 
 
+@pytest.mark.fast
+def test_a_table_in_float32_has_factors_in_float32_where_float64_is_the_default():
+    """How often a token comes was counted in the default type, which no inverse of the other factor fits."""
+    net, x = fn.Chain(fn.Embedding(4, 2), fn.Dense(2, 4)), tokens(1, 4, 5, 3)
+    params = params_of(net, dtype=np.float32)
+    transformation = fn.scale_by_kfac(net, CE, kind="empirical", damping=0.1)
+
+    @jax.jit
+    def run(params):
+        bp, (_, grads) = fn.backprop(net, CE, params, x, x), fn.value_and_grad(net, CE, params, x, x)
+        updates, state = transformation.update(grads, transformation.init(params), params, backprop=bp)
+        return updates, state.factors
+
+    assert {leaf.dtype for leaf in jax.tree.leaves(run(params))} == {np.dtype(np.float32)}
+
+
 def test_a_step_of_a_table_that_is_read_at_both_ends_is_of_its_diagonal():
     net = fn.Tied(fn.Embedding(4, 2), fn.Dense(2, 2))
     params, x, y = params_of(net), tokens(1, 4, 5, 3), target(CE, (5, 3, 4))
