@@ -17,7 +17,6 @@ DROPS = fn.Chain(fn.Dense(N, N), fn.Dropout(0.5), fn.Tanh())
 NETS = {
     "as deep as there are examples": fn.Repeat(BLOCK, M),
     "made again in a stack": fn.Repeat(fn.Remat(fn.Chain(Window(N), BLOCK)), M),
-    "a stack made again": fn.Chain(fn.Dense(N, N), fn.Remat(fn.Repeat(fn.Chain(Window(N), fn.Tanh()), 2)), fn.ReLU()),
 }
 DRAWING = {
     "repeated": fn.Repeat(DROPS, 2),
