@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.context import Context
 from funcnet._core.keys import typed
 from funcnet._core.numerics import wide
@@ -62,7 +62,7 @@ def generate(
         (1, 8)
     """
     prompts, sizes = _prompts(tokens)
-    length = arguments.integer("generate: length", length, "how many tokens to add, 0 or more")
+    length = scalars.integer("generate: length", length, "how many tokens to add, 0 or more")
     params, prompts, _ = arguments.checked_input(net, params, prompts)
     vocabulary = _vocabulary(net, params, len(prompts), prompts.shape[1] + length)
     stepping = has_step(net)
@@ -195,15 +195,15 @@ def _refuse_looking_ahead(net: AnyLayer) -> None:
 
 
 def _checked_draw(vocabulary: int, key: Any, temperature: Any, top_k: Any, top_p: Any, stop: Any) -> Draw:
-    temperature = arguments.number("generate: temperature", temperature, "0 or more", lambda t: 0 <= t < np.inf)
+    temperature = scalars.number("generate: temperature", temperature, "0 or more", lambda t: 0 <= t < np.inf)
     if temperature == 0 and key is not None:
         raise TypeError("key: at temperature 0 the likeliest token is taken, so a key has no use. Leave key out.")
     if temperature > 0:
         arguments.one_key("key", key)
     if top_k is not None:
-        top_k = arguments.integer("generate: top_k", top_k, f"1 to {vocabulary} tokens", 1, vocabulary)
+        top_k = scalars.integer("generate: top_k", top_k, f"1 to {vocabulary} tokens", 1, vocabulary)
     if top_p is not None:
-        arguments.number("generate: top_p", top_p, "a probability above 0", lambda p: 0 < p <= 1)
+        scalars.number("generate: top_p", top_p, "a probability above 0", lambda p: 0 < p <= 1)
     if stop is not None:
-        stop = arguments.integer("generate: stop", stop, f"a token, 0 to {vocabulary - 1}", 0, vocabulary - 1)
+        stop = scalars.integer("generate: stop", stop, f"a token, 0 to {vocabulary - 1}", 0, vocabulary - 1)
     return Draw(temperature == 0, top_k, top_p is not None, stop)

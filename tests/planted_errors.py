@@ -465,7 +465,7 @@ ERRORS = [
     ("diagnosis: epochs that are not finite taken for the least", VERDICTS, "(np.isfinite(training) & np.isfinite(validation))[", "(validation == validation)["),
     ("diagnosis: many trainings taken for one", DIAGNOSE, "if np.ndim(history.epochs):", "if False:"),
     ("arguments: validation of nothing passes", ARG, "if not len(batch.x):", "if False:"),
-    ("arguments: True taken for a whole number", ARG, " and not isinstance(value, bool)", ""),
+    ("arguments: True taken for a whole number", "_core/scalars.py", " and not isinstance(value, bool)", ""),
     ("diagnosis: units switched off taken for copies", "diagnosis/symptoms.py", "off.all() | ~off", "off | ~off"),
     ("check: square_norms are not compared", CLAIMS, "(np.sum(a * a, -1) for a in rows)", "jax.tree.leaves(actual)"),
     ("check: square_sum is not compared", CLAIMS, "agreement(name, actual, jax.tree.map(", "agreement(name, actual, actual) or (jax.tree.map("),

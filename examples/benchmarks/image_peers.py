@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from image_networks import RATE, Case
+from jax_peers import equinox_run, flax_run, in_batches
 
 Run = Callable[[], Any]
 
@@ -64,24 +64,7 @@ def flax_training(case: Case, x: np.ndarray, y: np.ndarray, steps: int) -> Itera
             x = nnx.max_pool(nnx.relu(self.second(x)), (2, 2), (2, 2))
             return self.last(x.reshape(len(x), -1))
 
-    net = Net(nnx.Rngs(0))
-    optimizer = nnx.Optimizer(net, optax.adam(RATE), wrt=nnx.Param)
-
-    @nnx.jit
-    def step(net: Any, optimizer: Any, x: jax.Array, y: jax.Array) -> None:
-        def cost(net: Any) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(net(x), y).mean()
-
-        optimizer.update(net, nnx.grad(cost)(net))
-
-    batches = in_batches(case, x, y, steps)
-
-    def run() -> None:
-        for images, labels in batches:
-            step(net, optimizer, images, labels)
-        jax.block_until_ready(net.last.kernel[...])
-
-    yield "Flax NNX, step by step", run
+    yield "Flax NNX, step by step", flax_run(Net(nnx.Rngs(0)), RATE, in_batches(x, y, steps))
 
 
 def equinox_training(case: Case, x: np.ndarray, y: np.ndarray, steps: int) -> Iterator[tuple[str, Run]]:
@@ -97,29 +80,8 @@ def equinox_training(case: Case, x: np.ndarray, y: np.ndarray, steps: int) -> It
             eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(7 * 7 * 64, 10, key=keys[2]),
         ]
     )  # fmt: skip
-    optimizer = optax.adam(RATE)
-
-    @eqx.filter_jit
-    def step(net: Any, opt_state: Any, x: jax.Array, y: jax.Array) -> Any:
-        def cost(net: Any) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(net)(x), y).mean()
-
-        updates, opt_state = optimizer.update(eqx.filter_grad(cost)(net), opt_state)
-        return eqx.apply_updates(net, updates), opt_state
-
-    batches = in_batches(case, x.transpose(0, 3, 1, 2), y, steps)
-
-    def run() -> None:
-        state = net, optimizer.init(eqx.filter(net, eqx.is_array))
-        for images, labels in batches:
-            state = step(*state, images, labels)
-        jax.block_until_ready(jax.tree.leaves(state[1]))
-
-    yield "Equinox, step by step", run
-
-
-def in_batches(case: Case, x: np.ndarray, y: np.ndarray, steps: int) -> list[tuple[jax.Array, jax.Array]]:
-    return [(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(np.split(x, steps), np.split(y, steps))]
+    batches = in_batches(x.transpose(0, 3, 1, 2), y, steps)
+    yield "Equinox, step by step", equinox_run(net, RATE, batches)
 
 
 # ------------------------------------------------------------------ per example

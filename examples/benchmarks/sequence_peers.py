@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jax_peers import equinox_run, flax_run, in_batches
 from sequence_networks import RATE, Shape
 
 Run = Callable[[], Any]
@@ -134,24 +134,7 @@ def flax_training(shape: Shape, x: np.ndarray, y: np.ndarray, steps: int) -> Nam
                 h = block(h)
             return self.table.attend(self.norm(h))
 
-    net = Net(nnx.Rngs(0))
-    optimizer = nnx.Optimizer(net, optax.adam(RATE), wrt=nnx.Param)
-
-    @nnx.jit
-    def step(net: Any, optimizer: Any, x: jax.Array, y: jax.Array) -> None:
-        def cost(net: Any) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(net(x), y).mean()
-
-        optimizer.update(net, nnx.grad(cost)(net))
-
-    batches = in_batches(x, y, steps)
-
-    def run() -> None:
-        for batch in batches:
-            step(net, optimizer, *batch)
-        jax.block_until_ready(net.table.embedding[...])
-
-    yield "Flax NNX, step by step", run
+    yield "Flax NNX, step by step", flax_run(Net(nnx.Rngs(0)), RATE, in_batches(x, y, steps))
 
 
 def equinox_training(shape: Shape, x: np.ndarray, y: np.ndarray, steps: int) -> Named:
@@ -197,29 +180,7 @@ def equinox_training(shape: Shape, x: np.ndarray, y: np.ndarray, steps: int) -> 
                 h = block(h)
             return jax.vmap(self.norm)(h) @ self.table.weight.T
 
-    net, optimizer = Net(jax.random.key(0)), optax.adam(RATE)
-
-    @eqx.filter_jit
-    def step(net: Any, opt_state: Any, x: jax.Array, y: jax.Array) -> Any:
-        def cost(net: Any) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(net)(x), y).mean()
-
-        updates, opt_state = optimizer.update(eqx.filter_grad(cost)(net), opt_state)
-        return eqx.apply_updates(net, updates), opt_state
-
-    batches = in_batches(x, y, steps)
-
-    def run() -> None:
-        state = net, optimizer.init(eqx.filter(net, eqx.is_array))
-        for batch in batches:
-            state = step(*state, *batch)
-        jax.block_until_ready(jax.tree.leaves(state[1]))
-
-    yield "Equinox, step by step", run
-
-
-def in_batches(x: np.ndarray, y: np.ndarray, steps: int) -> list[tuple[jax.Array, jax.Array]]:
-    return [(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(np.split(x, steps), np.split(y, steps))]
+    yield "Equinox, step by step", equinox_run(Net(jax.random.key(0)), RATE, in_batches(x, y, steps))
 
 
 # ------------------------------------------------------------------ per example

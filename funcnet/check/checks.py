@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, scalars, walkers
 from funcnet._core.context import Context
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty, Tree
 from funcnet._core.weighting import Reduction
@@ -241,7 +241,7 @@ def _names(at: Tree) -> list[str]:
 
 
 def _check_request(entries: int, seed: int, *values: Any) -> None:
-    arguments.integer("entries", entries, "1 or more", 1)
-    arguments.seed("seed", seed)
+    scalars.integer("entries", entries, "1 or more", 1)
+    scalars.seed("seed", seed)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
         raise ValueError("A check reads values, which is not supported inside jit or vmap. Call it outside.")

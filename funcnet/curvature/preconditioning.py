@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.numerics import accumulation_type
 from funcnet._core.protocols import AnyLayer, Layer, Loss, Params, Tree
 from funcnet._core.walkers import contract, map_leaves
@@ -107,8 +107,8 @@ def scale_by_kfac(
     ):
         if not fits:
             raise ValueError(f"scale_by_kfac: {name} must be {rule}, got {value!r}.")
-    arguments.integer("scale_by_kfac: every", every, "a whole number from 1", 1)
-    arguments.seed("scale_by_kfac: seed", seed)
+    scalars.integer("scale_by_kfac: every", every, "a whole number from 1", 1)
+    scalars.seed("scale_by_kfac: seed", seed)
 
     def init(params: Params) -> KfacState:
         try:

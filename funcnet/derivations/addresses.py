@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.protocols import Layer, Params
 
 Where = tuple[int, int | None, int]
@@ -32,7 +32,7 @@ def checked_weight(name: str, layers: Sequence[Weights], weight: Any) -> Where:
     if not isinstance(weight, tuple | list) or len(weight) != 3:
         raise ValueError(f"{rule}; got {weight!r}.")
     layer, source, to = weight
-    if not all(map(arguments.is_integer, (layer, to, 0 if source is None else source))):
+    if not all(map(scalars.is_integer, (layer, to, 0 if source is None else source))):
         raise ValueError(f"{rule}; got {weight!r}.")
     if not 1 <= layer <= len(layers):
         known = "; ".join(f"{number}: {weights.layer}" for number, weights in enumerate(layers, 1))

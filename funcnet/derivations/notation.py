@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 
 Form = Literal["text", "latex", "html"]
 Names = tuple[tuple[str, ...] | None, ...]
@@ -188,7 +188,7 @@ def pens(letter: str, names: Names, digits: int) -> Pens:
     """The three pens, once their arguments are checked."""
     if letter not in ("θ", "w"):
         raise ValueError(f"notation: expected 'θ' or 'w', got {letter!r}.")
-    arguments.integer("digits", digits, "1 to 17 significant digits", 1, 17)
+    scalars.integer("digits", digits, "1 to 17 significant digits", 1, 17)
     return Pens(*(Pen(form, letter, names, digits) for form in ("text", "latex", "html")))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params
 from funcnet._core.weighting import Reduction
 from funcnet.derivations.addresses import Where, checked_weight
@@ -103,7 +103,7 @@ def derive(
 ) -> Derivation:
     """`explain` for a propagation that is there already. With `example` it is of that one alone."""
     where = layer, source, to = checked_weight("weight", run.layers[1:], weight)
-    arguments.integer("largest", largest, "how many paths to write out, 1 or more", 1)
+    scalars.integer("largest", largest, "how many paths to write out, 1 or more", 1)
     write = pens(notation, checked_names(names, run.sizes), digits)
     m, one = len(run.costs), run.one
     with np.errstate(all="ignore"):
@@ -138,7 +138,7 @@ def _one_example(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None, example:
     x, y = arguments.as_array("x", x), arguments.as_array("y", y)
     if weights is not None:
         raise ValueError("explain: weights have no use for one example. Leave out weights, or example.")
-    arguments.integer("example", example, f"an index from 0 to {len(x) - 1}", 0, len(x) - 1)
+    scalars.integer("example", example, f"an index from 0 to {len(x) - 1}", 0, len(x) - 1)
     return x[example : example + 1], y[example : example + 1]
 
 

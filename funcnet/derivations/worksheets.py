@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.masks import flags_of, kept
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet._core.weighting import Reduction
@@ -137,7 +137,7 @@ def worksheet(
             "network use fn.explain, for its arrays fn.backprop."
         )
     if learning_rate is not None:
-        learning_rate = arguments.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
+        learning_rate = scalars.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
     run = propagate("worksheet", net, loss, params, x, y, weights, reduction)
     sections = [*calculation.forward(run, write, loss), *calculation.backward(run, write, loss)]
     if learning_rate is not None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, scalars, walkers
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty
 from funcnet.diagnosis import symptoms, training_symptoms, trials
 from funcnet.diagnosis import thresholds as limit
@@ -107,7 +107,7 @@ def diagnose(
         >>> diagnosis.names, diagnosis.verdicts[0].where
         (('symmetric units',), 'layer 1')
     """
-    arguments.flag("progress", progress)
+    scalars.flag("progress", progress)
     facts = _evidence(net, loss, params, x, y, weights, penalty, optimizer, batch_size, validation, history, key)
     looks: list[Look] = []
     for what, check, explained_by in CHECKS:
@@ -149,7 +149,7 @@ def _evidence(
     if optimizer is not None:
         check_optimizer(optimizer)
     if batch_size is not None:
-        arguments.integer("batch_size", batch_size, "an integer, 1 or more", 1)
+        scalars.integer("batch_size", batch_size, "an integer, 1 or more", 1)
     if history is not None:
         _check_history(history)
     held_back = None

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet._core import arguments, walkers, workarounds
+from funcnet._core import arguments, scalars, walkers, workarounds
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params, Tree
 from funcnet._core.tables import aligned
 from funcnet.derivations.chains import links
@@ -127,7 +127,7 @@ def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:
 def _struct(net: AnyLayer, x: Any) -> jax.ShapeDtypeStruct:
     first = next((leaf for _, leaf in walkers.leaves(net)), None)
     tokens = hasattr(first, "vocabulary")
-    if isinstance(x, tuple | list) and all(map(arguments.is_integer, x)):
+    if isinstance(x, tuple | list) and all(map(scalars.is_integer, x)):
         shape, dtype = tuple(map(int, x)), jnp.zeros((), int if tokens else float).dtype
     else:
         array = x if hasattr(x, "shape") and hasattr(x, "dtype") else jnp.asarray(x)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.context import Context, context_of
 from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
 from funcnet._core.specs import spec
@@ -40,7 +40,7 @@ class FeedbackAlignment(OneLayer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        arguments.seed(f"{self}: seed", self.seed)
+        scalars.seed(f"{self}: seed", self.seed)
 
     def forward(self, params: Params, x: jax.Array, key: Context | jax.Array | None = None) -> tuple[jax.Array, Tree]:
         return layer_forward(self.layer, params, x, context_of(key))

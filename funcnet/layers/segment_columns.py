@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet._core.context import Context, context_of
 from funcnet._core.protocols import AnyLayer, Params, Tree
@@ -45,4 +46,8 @@ def apart(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def with_segments(net: AnyLayer, x: Any, segments: jax.Array | None) -> tuple[AnyLayer, Any]:
     """Network and data as one array, where positions have segments."""
-    return (net, x) if segments is None else (Segmented(net), joined(jnp.asarray(x), segments))
+    if segments is None:
+        return net, x
+    if isinstance(x, np.memmap):
+        raise TypeError("x: data that stay on the host take no segment_ids. Read them into memory: np.array(x).")
+    return Segmented(net), joined(jnp.asarray(x), segments)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-from funcnet._core.arguments import flag, integer
 from funcnet._core.protocols import AnyLayer
+from funcnet._core.scalars import flag, integer
 from funcnet.initializers import Normal
 from funcnet.layers.activations import GELU, SiLU
 from funcnet.layers.attention import Attention

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.files import write_whole
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet.derivations.formulas import typeset
@@ -89,8 +89,8 @@ def explain_page(
     rates = _checked_rates(learning_rate)
     given = checked_names(names, sizes)
     for name, value, least in (("steps", steps, 0), ("largest", largest, 1)):
-        arguments.integer(f"explain_page: {name}", value, f"a whole number of {least} or more", least)
-    arguments.integer("explain_page: example", example, f"0 … {m - 1}, an index into x", 0, m - 1)
+        scalars.integer(f"explain_page: {name}", value, f"a whole number of {least} or more", least)
+    scalars.integer("explain_page: example", example, f"0 … {m - 1}, an index into x", 0, m - 1)
     if examples is not None and (isinstance(examples, str) or len(examples) != m):
         raise ValueError(f"explain_page: examples must name all {m} examples, got {examples!r}.")
     _refuse_too_large(descent, len(rates), steps, largest)

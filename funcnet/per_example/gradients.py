@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcnet._core import arguments, contractions
+from funcnet._core import arguments, contractions, scalars
 from funcnet._core.numerics import accumulation_type
 from funcnet._core.protocols import AnyLayer, ArrayLike, Layer, Tree
 from funcnet._core.walkers import contract, examples_first, whole
@@ -139,7 +139,7 @@ def example_square_norms(net: AnyLayer, bp: Backprop, per_layer: bool = False) -
         [8.0, 10.0]
     """
     check_backprop(net, bp)
-    if arguments.flag("per_layer", per_layer):
+    if scalars.flag("per_layer", per_layer):
         return examples_first(net, contractions.square_norms, bp.tape, bp.deltas)
     return square_norms_of(net, bp)
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet._core import contractions
-from funcnet._core.arguments import flag, one_key, params_struct
+from funcnet._core.arguments import one_key, params_struct
 from funcnet._core.keys import typed
 from funcnet._core.masks import Masked, flags_of, masked
 from funcnet._core.numerics import accumulation_type
 from funcnet._core.protocols import AnyLayer, ArrayLike, Layer, Tree
+from funcnet._core.scalars import flag
 from funcnet._core.walkers import contract, whole, with_examples_first
 from funcnet.per_example.gradients import check_backprop
 from funcnet.propagation import Backprop

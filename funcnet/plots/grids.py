@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.protocols import AnyLayer, ArrayLike
 
 ROOM = 2**22  # numbers that a block of forward passes may hold in its widest layer
@@ -14,7 +14,7 @@ ROOM = 2**22  # numbers that a block of forward passes may hold in its widest la
 
 def checked_points(caller: str, points: Any) -> int:
     """How many points a grid has to a side."""
-    return arguments.integer(f"{caller}: points", points, "2 … 2000, of the grid to a side", 2, 2000)
+    return scalars.integer(f"{caller}: points", points, "2 … 2000, of the grid to a side", 2, 2000)
 
 
 def at_once(net: AnyLayer, examples: int) -> int:

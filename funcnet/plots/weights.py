@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, scalars, walkers
 from funcnet._core.figures import axes_of, colour_map
 from funcnet._core.protocols import AnyLayer, Params
 
@@ -53,7 +53,7 @@ def plot_weights(
     layer = name.removesuffix(", w")
     images = _images(layer, np.asarray(w).astype(np.float64), shape)
     total, rows, columns = images.shape
-    arguments.integer("plot_weights: most", most, "how many units to draw, 1 or more", 1)
+    scalars.integer("plot_weights: most", most, "how many units to draw, 1 or more", 1)
     units = min(total, most)
     across = math.ceil(math.sqrt(units * rows / columns))  # so that the whole is about square
     down = math.ceil(units / across)
@@ -94,7 +94,7 @@ def _checked_shape(layer: str, n_in: int, shape: Any) -> tuple[int, int]:
                 f"plot_weights: {layer} takes {n_in} inputs, which are no square image. Give shape=(rows, columns)."
             )
         return side, side
-    whole = isinstance(shape, tuple | list) and all(arguments.is_integer(size) and size > 0 for size in shape)
+    whole = isinstance(shape, tuple | list) and all(scalars.is_integer(size) and size > 0 for size in shape)
     if not whole or len(shape) != 2 or shape[0] * shape[1] != n_in:
         raise ValueError(
             f"plot_weights: {layer} takes {n_in} inputs, so shape must be (rows, columns) with "

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.logs import warn
 from funcnet.train.checkpoint_files import (
     Disk,
@@ -82,9 +82,9 @@ class Checkpoint:
             raise ValueError("Checkpoint: directory is empty. Name a folder for this training alone.")
         if not isinstance(self.name, str):
             raise TypeError(f"Checkpoint: name: expected a text, got {self.name!r}.")
-        arguments.number("Checkpoint: seconds", self.seconds, "0 or more", lambda seconds: seconds >= 0)
-        arguments.integer("Checkpoint: keep", self.keep, "a whole number, 1 or more", 1)
-        arguments.flag("Checkpoint: overwrite", self.overwrite)
+        scalars.number("Checkpoint: seconds", self.seconds, "0 or more", lambda seconds: seconds >= 0)
+        scalars.integer("Checkpoint: keep", self.keep, "a whole number, 1 or more", 1)
+        scalars.flag("Checkpoint: overwrite", self.overwrite)
 
 
 class Saver:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.protocols import Params
 from funcnet.propagation import predict
 from funcnet.train.measurements import measured, shapes_of
@@ -31,12 +31,12 @@ def check_epoch(options: Options, state: TrainState, m: int) -> None:
     if not m:
         raise ValueError("data: there are no examples to train on.")
     expected = f"1 to {m}, the number of examples (a larger one would change the number of updates)"
-    arguments.integer("batch_size", batch_size, expected, 1, m)
-    arguments.integer("accumulate", accumulate, "a divisor of batch_size", 1)
+    scalars.integer("batch_size", batch_size, expected, 1, m)
+    scalars.integer("accumulate", accumulate, "a divisor of batch_size", 1)
     if batch_size % accumulate:
         raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
     steps = -(-m // batch_size)
-    arguments.integer("telemetry", options.telemetry, f"0 to {steps}, the updates in an epoch", 0, steps)
+    scalars.integer("telemetry", options.telemetry, f"0 to {steps}, the updates in an epoch", 0, steps)
     fresh = jax.eval_shape(optimizer.init, state.params)
     shapes = [jax.tree.map(_shape_and_type, tree) for tree in (state.opt_state, fresh)]
     if str(shapes[0]) != str(shapes[1]):
@@ -63,7 +63,7 @@ def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = Fals
     if options.privacy is not None:
         _check_private(options, options.privacy, state)
     if epochs is not None:
-        arguments.integer("epochs", epochs, "0 or more, or None")
+        scalars.integer("epochs", epochs, "0 or more, or None")
     elif options.early_stopping is None and not ends:
         raise ValueError("epochs: None needs something that ends the training: early_stopping, or on_epoch.")
     if on_host(job.data):

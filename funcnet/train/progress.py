@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet.train.loop import RUNNING, Progress
 from funcnet.train.measurements import names
 from funcnet.train.options import Job
@@ -203,7 +203,7 @@ def reached(progress: Progress) -> int:
 
 def watchers_of(job: Job, epochs: int | None, progress: bool, on_epoch: Any) -> list[Watcher]:
     """What looks on: the progress line, and a function of the user's."""
-    arguments.flag("progress", progress)
+    scalars.flag("progress", progress)
     if on_epoch is not None and not callable(on_epoch):
         raise TypeError(f"on_epoch: expected a function of the epoch's number and row, got {on_epoch!r}.")
     watchers: list[Watcher] = [Line(epochs, names(job))] if progress else []

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet.train.checkpoint_files import Disk, epochs_in, path_of
 from funcnet.train.history import History
 from funcnet.train.privacy_account import Privacy
@@ -59,7 +59,7 @@ def load_checkpoint(
         raise FileNotFoundError(f"load_checkpoint: there is no checkpoint in {path}. Name the folder of a Checkpoint.")
     best = which == "best"
     if not best and which != "last":
-        arguments.integer("which", which, "'best', 'last' or an epoch", 1)
+        scalars.integer("which", which, "'best', 'last' or an epoch", 1)
         if which not in kept:
             raise ValueError(
                 f"load_checkpoint: epoch {which} is not in {path}; there are {', '.join(map(str, kept))}. "

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, scalars, walkers
 from funcnet._core.logs import warn
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
@@ -195,7 +195,7 @@ def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str
         swept[name] = tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
         if not swept[name]:
             raise ValueError(f"fit_many: there are no values for {name}. Give one or more.")
-    return swept | {"seed": tuple(arguments.seed("seeds", seed) for seed in swept["seed"])}
+    return swept | {"seed": tuple(scalars.seed("seeds", seed) for seed in swept["seed"])}
 
 
 def _states(

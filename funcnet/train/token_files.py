@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 
 
 def windows(tokens: Any, length: int) -> tuple[Any, Any]:
@@ -34,7 +34,7 @@ def windows(tokens: Any, length: int) -> tuple[Any, Any]:
     tokens = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise TypeError(f"windows: expected integers in one row, (size,), got {arguments.shown(tokens)}.")
-    length = arguments.integer("windows: length", length, "a number of tokens, 1 or more", 1)
+    length = scalars.integer("windows: length", length, "a number of tokens, 1 or more", 1)
     number = (len(tokens) - 1) // length
     if number < 1:
         raise ValueError(

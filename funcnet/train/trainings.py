@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet._core import arguments
+from funcnet._core import scalars
 from funcnet._core.figures import axes_of
 from funcnet.train.history import History
 from funcnet.train.state import TrainState
@@ -39,7 +39,7 @@ class Trainings:
         return len(self.lanes)
 
     def __getitem__(self, lane: int) -> tuple[TrainState, History]:
-        if not arguments.is_integer(lane):
+        if not scalars.is_integer(lane):
             raise TypeError(f"trainings: expected the number of one, got {lane!r}. For a column use values({lane!r}).")
         if not -len(self) <= lane < len(self):
             raise IndexError(f"trainings: there are {len(self)}, got number {lane}.")

@@ -249,6 +249,9 @@ def test_what_takes_no_segments_says_so():
     ):
         fn.predict(net, params, (pair[0], pair[1][:, 1:]))
     state = fn.train_state(optax.sgd(0.1), params, jax.random.key(0))
+    x = np.asarray(pair[0]).view(np.memmap)  # as of a file
+    with pytest.raises(TypeError, match="data that stay on the host take no segment_ids"):
+        fn.fit(net, LOSS, optax.sgd(0.1), state, ((x, pair[1]), y), epochs=1, batch_size=M)
     with pytest.raises(ValueError, match="validation: has segment_ids, and data has none"):
         fn.fit(net, LOSS, optax.sgd(0.1), state, (pair[0], y), epochs=1, batch_size=M, validation=(pair, y))
     assert fn.predict(fn.Dense(2, 1), params_of(fn.Dense(2, 1)), (np.ones(2), np.ones(2))).shape == (2, 1)
