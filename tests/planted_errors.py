@@ -131,6 +131,7 @@ FIRST = {
 }
 FIRST |= {
     ARG: "propagation/test_propagation",
+    "_core/scalars.py": "core/test_arguments",
     BACK: "propagation/test_propagation",
     RED: "propagation/test_propagation",
     CONTR: "per_example/test_gradients",
