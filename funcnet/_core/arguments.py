@@ -46,8 +46,8 @@ def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tup
     check_layer_functions(net)
     if unpacked(x)[1] is not None:
         raise TypeError(
-            "x: segment_ids are taken by predict, forward, cost, value_and_grad, backprop, curvature, evaluate and "
-            "trainings alone. Give x without them here."
+            "x: segment_ids are taken by predict, forward, cost, value_and_grad, backprop, check_gradients, curvature, "
+            "evaluate and trainings alone. Give x without them here."
         )
     params, x = jax.tree.map(jnp.asarray, params), as_array("x", x)
     if x.ndim < (1 if jnp.issubdtype(x.dtype, jnp.integer) else 2):

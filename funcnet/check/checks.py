@@ -10,7 +10,7 @@ import numpy as np
 from funcnet._core import arguments, scalars, walkers
 from funcnet._core.context import Context
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty, Tree
-from funcnet._core.weighting import Reduction
+from funcnet._core.weighting import Reduction, averaged
 from funcnet.check.differences import compare
 from funcnet.check.laws import laws
 from funcnet.check.passes import compiled
@@ -66,22 +66,25 @@ def check_gradients(
     with float64():
         params, x, y, weights, penalty = widened((params, x, y, weights, penalty))
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
+        x, segments = arguments.unpacked(x)
         # Here, since values are not known under jit.
-        params, x, _, used, *_ = arguments.checked_batch(net, loss, params, x, y, weights, key)
+        batch = arguments.checked_batch(net, loss, params, x, y, weights, key, segments)
+        params, x = batch.params, batch.x
         if not len(x):
             raise ValueError("x: expected one example or more, got none.")
 
+        def input_of(at: Tree) -> Any:
+            return _input(at, x) if segments is None else (_input(at, x), segments)
+
         def J(at: Tree) -> jax.Array:
-            return cost(net, loss, at[0], _input(at, x), y, **options)
+            return cost(net, loss, at[0], input_of(at), y, **options)
 
         def by_hand(at: Tree) -> Tree:
-            _, grads = value_and_grad(net, loss, at[0], _input(at, x), y, **options)
+            _, grads = value_and_grad(net, loss, at[0], input_of(at), y, **options)
             if len(at) == 1:
                 return (grads,)
-            bp = backprop(net, loss, at[0], _input(at, x), y, weights=weights, key=key)
-            counted = jnp.asarray(float(len(x))) if used is None else used.sum()
-            divisor = counted if reduction == "mean" else jnp.ones_like(counted)
-            return grads, jnp.where(divisor == 0, 0, bp.input_delta / divisor)
+            bp = backprop(net, loss, at[0], input_of(at), y, weights=weights, key=key)
+            return grads, averaged(bp.input_delta, loss.value(bp.output, batch.y), batch.weights, reduction)
 
         at = _variables(params, x)
         hand, automatic = jax.jit(by_hand)(at), jax.jit(jax.grad(J))(at)

@@ -241,6 +241,18 @@ def test_options_reach_the_cost():
         assert report.ok, str(report)
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize("weights", [None, np.array([2.0, 0.5]), np.array([[1.0, 0, 2], [0, 0, 0]])], ids=np.shape)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_mean_over_positions_is_right_in_the_input_too(weights, reduction):
+    net, x, y = fn.Chain(fn.Dense(2, 6), fn.Attention(2, 1)), random(1, 2, 3, 2), random(2, 2, 3, 2)
+    options = {"weights": weights, "reduction": reduction}
+    report = fn.check_gradients(net, fn.SquaredError(), params_of(net), x, y, **options)
+    assert report.ok, str(report)
+    assert report.rows[-1].where.startswith("input[")
+    assert report.rows[-1].automatic != 0
+
+
 def test_the_table_names_rows_and_counts_entries():
     net = fn.mlp((3, 4, 2))
     text = str(fn.check_gradients(net, fn.CrossEntropy(), params_of(net), X, np.array([0, 1, 0, 1]), entries=5))

@@ -239,6 +239,17 @@ def test_a_training_on_packed_texts(options):
         assert abs(history["cost"][0] - value) <= 1e-12
 
 
+@pytest.mark.fast
+def test_gradients_are_checked_with_segments():
+    net = fn.Chain(fn.GRU(2, 6), fn.Attention(2, 1))
+    x, y, where = random(1, M, T, 2), random(2, M, T, 2), segments()
+    loss, params = fn.SquaredError(), params_of(net)
+    report = fn.check_gradients(net, loss, params, (x, where), y, entries=10)
+    assert report.ok, str(report)
+    cost = jax.grad(lambda x: fn.cost(net, loss, params, (x, where), y))(x)
+    assert report.rows[-1].automatic == pytest.approx(float(cost[report.rows[-1].index]), rel=1e-9)
+
+
 def test_what_takes_no_segments_says_so():
     net = NETS["gru"]
     params, pair, y = params_of(net), (np.asarray(tokens(1, V, M, T)), segments()), tokens(2, V, M, T)
