@@ -32,6 +32,7 @@ TRAINING += [
     "train/test_metrics",
     "train/test_programs",
     "train/test_evaluation",
+    "train/test_tokens",
 ]
 ORDER = [
     "propagation/test_worked_cases",
@@ -70,6 +71,7 @@ ORDER += [
     "plots/test_plots",
     "diagnosis/test_diagnosis",
     "derivations/test_formulas",
+    "derivations/test_attention_head",
 ]
 
 FROZEN, FEATURES = "layers/known_statistics.py", "layers/features.py"
@@ -132,6 +134,7 @@ FIRST = {
 FIRST |= {
     ARG: "propagation/test_propagation",
     "_core/scalars.py": "core/test_arguments",
+    "train/token_files.py": "train/test_tokens",
     BACK: "propagation/test_propagation",
     RED: "propagation/test_propagation",
     CONTR: "per_example/test_gradients",
@@ -644,6 +647,7 @@ ERRORS = [
 ]  # fmt: skip
 
 GEN, PLACES, RECUR = "generation.py", "layers/positions.py", "layers/recurrent.py"
+HEAD = "derivations/attention_head.py"
 ERRORS += [
     ("generation: the key behind is seen", ATTEND, "(jnp.arange(keys.shape[2]) <= place)", "(jnp.arange(keys.shape[2]) <= place + 1)"),
     ("generation: keys are kept one place on", ATTEND, "one.astype(old.dtype), place, 2", "one.astype(old.dtype), place + 1, 2"),
@@ -675,6 +679,19 @@ ERRORS += [
     ("segments: a replaced example keeps its own", "_core/arguments.py", "segments if segments is None else replaced(segments, example)", "segments"),
     ("segments: not handed on to the layers", "propagation.py", "Context(batch.key, batch.segments)", "Context(batch.key)"),
     ("segments: a training without them", "layers/segment_columns.py", "context_of(key)._replace(segments=segments)", "context_of(key)"),
+    ("checks: a mean over examples alone", "check/checks.py", "loss.value(bp.output, batch.y), batch.weights", "bp.costs, batch.weights"),
+    ("checks: without the segments", "check/checks.py", "if segments is None else (_input(at, x), segments)", "if True else (_input(at, x), segments)"),
+    ("worksheet of a head: scores not over √d", HEAD, ' / math.sqrt(d), -np.inf', ', -np.inf'),
+    ("worksheet of a head: √d left out of the sum", HEAD, '({whole}) / {divisor}" if root > 1', '({whole}) / {divisor}" if root > 9'),
+    ("worksheet of a head: queries see what is behind", HEAD, "np.tri(T) > 0 if head.causal", "np.tri(T) > -1 if head.causal"),
+    ("worksheet of a head: a key's queries and keys swapped", HEAD, "else (other, i) for other", "else (i, other) for other"),
+    ("worksheet of a head: the mean of ∂J/∂P left out", HEAD, '(numbers["∂P"] - numbers["D"][:, None])', 'numbers["∂P"]'),
+    ("worksheet of a head: shares left out", HEAD, "loss.delta(o, batch.y) * shares[..., None]", "loss.delta(o, batch.y)"),
+    ("worksheet of a head: values named as keys", HEAD, 'divmod(at[1], run.numbers["o"].shape[1])', 'divmod(at[1] % (2 * run.numbers["o"].shape[1]), run.numbers["o"].shape[1])'),
+    ("windows: y is x", "train/token_files.py", "for start in (0, 1))", "for start in (0, 0))"),
+    ("windows: y two ahead", "train/token_files.py", "for start in (0, 1))", "for start in (0, 2))"),
+    ("windows: a copy", "train/token_files.py", "(tokens[start : start", "(+tokens[start : start"),
+    ("windows: a window less", "train/token_files.py", "number = (len(tokens) - 1) // length", "number = (len(tokens) - 2) // length"),
     ("a Parallel is taken for a stack", "_core/walkers.py", "callable(getattr(layer, \"join\", None))", "hasattr(layer, \"join\")"),
 ]  # fmt: skip
 

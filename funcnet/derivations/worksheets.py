@@ -1,7 +1,9 @@
 """`worksheet`: one step of learning as one would compute it by hand, number by number."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from funcnet._core import scalars
 from funcnet._core.masks import flags_of, kept
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet._core.weighting import Reduction
-from funcnet.derivations import calculation
+from funcnet.derivations import attention_head, calculation
 from funcnet.derivations.calculation import Section
 from funcnet.derivations.chain_numbers import propagate
 from funcnet.derivations.chains import links, weighted_sums
@@ -19,6 +21,9 @@ from funcnet.derivations.notation import Equation, Pen, checked_names, pens
 from funcnet.propagation import cost
 
 MOST = 2000  # numbers on a worksheet
+
+Batch = tuple[ArrayLike, ArrayLike, ArrayLike | None, Reduction]
+Update = Callable[[float, Params, Tree, float], Iterable[Section]]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -101,10 +106,14 @@ def worksheet(
 ) -> Worksheet:
     """Every z, a, J, δ, gradient and updated parameter of a small network, in the order of a calculation by hand.
 
-    The cost is that of the examples alone, without a penalty.
+    Of attention it writes one head on one text, `Attention(d, 1)`, or a head behind its projection,
+    `Chain(Dense(n, 3 * d), Attention(d, 1))`, with a loss such as `SquaredError`: q, k, v, the scores S = q·k/√d, their
+    softmax P and o = P v, position by position, and ∂J by each of them. The cost is that of the examples alone, without
+    a penalty.
 
     Args:
-        net, loss, params, x, y, weights, reduction, notation, names, digits: as for `explain`.
+        net, loss, params, x, y, weights, reduction, notation, names, digits: as for `explain`; of a head x is
+            (1, T, features), and it has no names.
         learning_rate: η of one step of gradient descent, θ ← θ - η ∂J/∂θ; None ends with the gradient.
         trainable: True or False for every parameter, or for whole branches of params, as for `fit`:
             what is False stays as it is. None updates all.
@@ -127,27 +136,55 @@ def worksheet(
         ∂a⁽¹⁾₁/∂z⁽¹⁾₁ = 1
         δ⁽¹⁾₁         = ∂J/∂a⁽¹⁾₁ · ∂a⁽¹⁾₁/∂z⁽¹⁾₁ = 1 × 1 = 1
     """
+    if learning_rate is not None:
+        learning_rate = scalars.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
+    written = _of_head if attention_head.ends_with_attention(net) else _of_chain
+    sections, gradient, update = written(net, loss, params, (x, y, weights, reduction), notation, names, digits)
+    if learning_rate is not None:
+        rates = _rates(params, learning_rate, trainable)
+        updated = jax.tree.map(lambda p, g, rate: p - rate * g, params, gradient, rates)
+        after = float(cost(net, loss, updated, x, y, weights=weights, reduction=reduction))
+        sections += update(learning_rate, updated, rates, after)
+    return Worksheet(tuple(sections), digits)
+
+
+def _of_chain(
+    net: AnyLayer, loss: Loss, params: Params, batch: Batch, notation: str, names: Any, digits: int
+) -> tuple[list[Section], Tree, Update]:
     layers = weighted_sums("worksheet", net)
     write = pens(notation, checked_names(names, [layers[0].n_in, *(layer.n_out for layer in layers)]), digits)
-    m, pairs = max(len(np.asarray(x)), 1), sum(layer.n_in * layer.n_out for layer in layers)
+    m, pairs = max(len(np.asarray(batch[0])), 1), sum(layer.n_in * layer.n_out for layer in layers)
     if (count := (2 * m + 4) * pairs + 6 * m * sum(layer.n_out for layer in layers)) > MOST:
         raise ValueError(
             f"worksheet: {m} examples and {pairs:,} weights make about {count:,} numbers, more than the {MOST:,} "
             "that it writes. Take fewer examples, x[:1] and y[:1], or a smaller network; for one weight of this "
             "network use fn.explain, for its arrays fn.backprop."
         )
-    if learning_rate is not None:
-        learning_rate = scalars.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
-    run = propagate("worksheet", net, loss, params, x, y, weights, reduction)
-    sections = [*calculation.forward(run, write, loss), *calculation.backward(run, write, loss)]
-    if learning_rate is not None:
-        rates = _rates(params, learning_rate, trainable)
-        updated = jax.tree.map(lambda p, g, rate: p - rate * g, params, run.gradient, rates)
-        after = float(cost(net, loss, updated, x, y, weights=weights, reduction=reduction))
+    run = propagate("worksheet", net, loss, params, *batch)
+
+    def update(learning_rate: float, updated: Params, rates: Tree, after: float) -> Iterator[Section]:
         parts = [(new, rate) for _, new, rate in links(net, updated, rates) if new]
         new, kept = [new for new, _ in parts], [rate for _, rate in parts]
-        sections += calculation.update(run, write, learning_rate, new, kept, after)
-    return Worksheet(tuple(sections), digits)
+        return calculation.update(run, write, learning_rate, new, kept, after)
+
+    sections = [*calculation.forward(run, write, loss), *calculation.backward(run, write, loss)]
+    return sections, run.gradient, update
+
+
+def _of_head(
+    net: AnyLayer, loss: Loss, params: Params, batch: Batch, notation: str, names: Any, digits: int
+) -> tuple[list[Section], Tree, Update]:
+    if names is not None:
+        raise ValueError(f"names: an attention head numbers positions and features; expected None, got {names!r}.")
+    write, run = pens(notation, (), digits), attention_head.propagate(net, loss, params, *batch)
+    T, d = run.numbers["o"].shape
+    if (count := 2 * T * d * (3 * run.inputs + 4 * T) + T * T * (T + 4 * d)) > MOST:
+        raise ValueError(
+            f"worksheet: {T} positions of {d} features make about {count:,} numbers, more than the {MOST:,} that it "
+            "writes. Take fewer of them; for the arrays of any network use fn.backprop."
+        )
+    sections = [*attention_head.forward(run, write, loss), *attention_head.backward(run, write, loss)]
+    return sections, run.gradient, partial(attention_head.update, run, write, net)
 
 
 def _rates(params: Params, learning_rate: float, trainable: Tree | None) -> Tree:

@@ -132,6 +132,7 @@ def test_files_bring_back_the_network(tmp_path):
 
 
 # ------------------------------------------------------------------ files of tokens
+@pytest.mark.fast
 def test_windows_are_views_one_token_apart():
     tokens = np.arange(23, dtype=np.uint16)
     x, y = fn.windows(tokens, 5)
