@@ -1,17 +1,17 @@
 """A small GPT with its insides open: what it learns from Python's own library, and what its backward pass says of it.
 
-Four blocks of 128 features read characters and predict the next, trained by `fit` in one compiled program. `generate`
-writes some lines more. One backward pass then tells
+Four blocks of 128 features read letter by letter (a letter is a byte, so no vocabulary is needed) and predict the
+next one, trained by `fit` in one compiled program. Four times on its way `generate` writes some lines. One backward
+pass then tells
 
 - how the error travels: sizes of error signals and gradients, block by block, of queries, keys and values apart;
 - which passages pull hardest: the norm of each passage's own gradient, all of them at the price of one more product;
 - what the heads look at: the tape of an `Attention` holds queries, keys and log Σ exp, so its weights are one line.
 
-Needs matplotlib: pip install 'funcnet[examples]'. Two minutes on two cores; --steps 60 for a first look.
+Needs matplotlib: pip install 'funcnet[examples]'. Four minutes on two cores; --quick for a first look, in one.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from texts import passages, written  # from the file texts.py beside this one
 
 import funcnet as fn
 
@@ -28,41 +29,26 @@ except ImportError as error:
     raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
 
 LOSS = fn.CrossEntropy()
-LETTERS = "\n" + "".join(map(chr, range(32, 127)))  # what a source file is made of: 96 tokens
-LENGTH, BATCH, EPOCHS, HELD = 128, 16, 2, 64
+LENGTH, BATCH, HELD = 128, 16, 64
+BEGUN = b"\n    def "
 
 
 def arguments() -> argparse.Namespace:
     usage = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
-    parser.add_argument("--steps", type=int, default=800, help="updates, of 16 passages of 128 letters each")
+    parser.add_argument("--steps", type=int, default=2000, help="updates, of 16 passages of 128 letters each")
+    parser.add_argument("--samples", type=int, default=4, help="how often it writes on its way, the end included")
+    parser.add_argument("--quick", action="store_true", help="300 updates and two samples")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("attention.png"), help="where the picture goes")
     chosen = parser.parse_args()
-    if chosen.steps < 10:
-        parser.error("--steps must be 10 or more")
+    if chosen.quick:
+        chosen.steps, chosen.samples = 300, 2
+    if chosen.samples < 1 or chosen.steps < 10 * chosen.samples:
+        parser.error("--samples must be 1 or more, --steps 10 or more for each")
     if not chosen.picture.absolute().parent.is_dir():
         parser.error(f"--picture: there is no folder {chosen.picture.parent}")
     return chosen
-
-
-def passages(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The library's modules, one after the other, cut into passages; the targets are one letter ahead."""
-    places, codes, size = np.full(128, -1), [], number * LENGTH + 1
-    places[[ord(letter) for letter in LETTERS]] = np.arange(len(LETTERS))
-    for path in sorted(Path(os.__file__).parent.glob("*.py")):
-        text = np.frombuffer(path.read_bytes().replace(b"\t", b"    "), np.uint8)
-        codes.append(places[text[text < 128]])
-        if sum(map(len, codes)) > size + number * LENGTH:
-            break
-    tokens = np.concatenate(codes)
-    tokens = tokens[tokens >= 0][:size].astype(np.int32)
-    whole = (len(tokens) - 1) // LENGTH * LENGTH
-    return tokens[:whole].reshape(-1, LENGTH), tokens[1 : whole + 1].reshape(-1, LENGTH)
-
-
-def words(tokens: np.ndarray) -> str:
-    return "".join(LETTERS[token] for token in tokens)
 
 
 def weights_of(leaf: fn.Attention, tape: tuple[jax.Array, ...]) -> jax.Array:
@@ -94,9 +80,9 @@ def drawn(attention: list[np.ndarray], text: str, size: int = 44) -> Figure:
 
 def main() -> None:
     chosen = arguments()
-    x, y = passages(chosen.steps // EPOCHS * BATCH + HELD)
-    held, (x, y) = (x[-HELD:], y[-HELD:]), (x[:-HELD], y[:-HELD])
-    net = fn.gpt(len(LETTERS), LENGTH, n=128, heads=4, depth=4)
+    each = chosen.steps // chosen.samples
+    (x, y), held = passages(each * chosen.samples * BATCH, HELD, LENGTH)
+    net = fn.gpt(vocabulary=256, length=LENGTH, n=128, heads=4, depth=4)
     params = fn.init(net, jax.random.key(chosen.seed))
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"{len(x):,} passages of {LENGTH} letters, {count:,} parameters")
@@ -107,23 +93,23 @@ def main() -> None:
     report = fn.check_gradients(small, LOSS, fn.init(small, jax.random.key(0)), few, few[::-1])
     print(str(report).splitlines()[-1])
 
+    # It reads every passage once. Each fit goes on where the one before ended, and only the first is compiled.
     rate = optax.warmup_cosine_decay_schedule(0.0, 2e-3, chosen.steps // 10, chosen.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
     state = fn.train_state(optimizer, params, jax.random.key(chosen.seed + 1))
-    began = time.perf_counter()
-    options = {"epochs": EPOCHS, "batch_size": BATCH, "validation": held, "metrics": [fn.Accuracy()], "progress": True}
-    state, history = fn.fit(net, LOSS, optimizer, state, (x, y), **options)
-    seconds = time.perf_counter() - began
-    if history.stopped:
-        raise SystemExit(history.stopped)  # by Ctrl-C, or by a cost that is not finite
-    cost, right = (history[f"validation_{name}"][-1] for name in ("cost", "accuracy"))
-    print(f"{int(state.step)} updates in {seconds:.0f} s; passages held out: {cost:.2f} nats a letter", end=" ")
-    print(f"(guessing: {np.log(len(LETTERS)):.2f}), {right:.0%} of letters right")
+    begun, began = np.frombuffer(BEGUN, np.uint8)[None], time.perf_counter()
+    options = {"epochs": 1, "batch_size": BATCH, "validation": held, "metrics": [fn.Accuracy()], "progress": True}
+    for x_part, y_part in zip(np.split(x, chosen.samples), np.split(y, chosen.samples)):
+        state, history = fn.fit(net, LOSS, optimizer, state, (x_part, y_part), **options)
+        if history.stopped:
+            raise SystemExit(history.stopped)  # by Ctrl-C, or by a cost that is not finite
+        cost, right = (history[f"validation_{name}"][-1] for name in ("cost", "accuracy"))
+        text = fn.generate(net, state.params, begun, LENGTH - begun.shape[1], jax.random.key(2), temperature=0.7)
+        print(f"\n{int(state.step)} updates in {time.perf_counter() - began:.0f} s; passages held out:", end=" ")
+        print(f"{cost:.2f} nats a letter (guessing: {np.log(256):.2f}), {right:.0%} of letters right. It writes")
+        print(written(text[0]))
 
-    begun = np.array([[LETTERS.index(letter) for letter in "    def "]])
-    text = fn.generate(net, state.params, begun, LENGTH - begun.shape[1], jax.random.key(2), temperature=0.7)
-    print(f"it goes on where it is begun:\n\n{words(np.asarray(text[0]))}\n")
-
+    # One backward propagation of the passages held out. Everything below is read from it.
     bp = jax.jit(fn.backprop)(net, LOSS, state.params, *held)
     print("\nhow the error travels                       rms of δ    rms of the gradient")
     for name, sizes in fn.gradient_flow(net, bp, state.params).items():
@@ -134,13 +120,15 @@ def main() -> None:
     order = np.argsort(norms)
     print(f"\neach passage's own gradient: norms {norms.min():.1f} … {norms.max():.1f}, median {np.median(norms):.1f}")
     for what, i in (("pulls hardest", order[-1]), ("pulls least", order[0])):
-        print(f"{what}, {norms[i]:.1f}, {float(bp.costs[i]) / LENGTH:.2f} nats a letter: {words(held[0][i])[:90]!r}")
+        passage = written(held[0][i])[:90]
+        print(f"{what}, {norms[i]:.1f}, {float(bp.costs[i]) / LENGTH:.2f} nats a letter: {passage!r}")
 
     found = fn.contract(
         net, lambda leaf, tape, _: weights_of(leaf, tape) if isinstance(leaf, fn.Attention) else (), bp.tape, bp.deltas
     )
-    line = next((i for i in range(HELD) if "def " in words(held[0][i])[:30]), 0)
-    drawn([np.asarray(p[line]) for p in jax.tree.leaves(found)], words(held[0][line])).savefig(chosen.picture, dpi=110)
+    line = next((i for i in range(HELD) if "def " in written(held[0][i])[:30]), 0)
+    heads = [np.asarray(p[line]) for p in jax.tree.leaves(found)]
+    drawn(heads, written(held[0][line])).savefig(chosen.picture, dpi=110)
     print(f"\nwhat some heads look at: {chosen.picture}")
 
 

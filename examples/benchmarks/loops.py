@@ -16,15 +16,14 @@ With funcnet installed, from the repository's root (Linux, which counts maps and
 
 import argparse
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from memory import KINDS, memory, peaks_of
 
 import funcnet as fn
 from funcnet.train import training
@@ -44,12 +43,6 @@ def examples(m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 def maps() -> int:
     with open("/proc/self/maps") as file:
         return sum(1 for _ in file)
-
-
-def memory(kind: str = "VmRSS") -> float:
-    """MiB that are resident, or of one kind."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(kind)).split()[1]) / 1024
 
 
 def fits(number: int) -> None:
@@ -105,28 +98,10 @@ def host(rows: int) -> None:
         small = x[:8192].copy().view(np.memmap), y[:8192]
         fn.fit(net, LOSS, ADAM, start(net), small, epochs=1, batch_size=4096)
         run = lambda: fn.fit(net, LOSS, ADAM, start(net), (x, y), epochs=1, batch_size=4096)  # noqa: E731
-        kinds = {"RssAnon": "of its own", "VmRSS": "resident, the file's pages included"}
-        before = {kind: memory(kind) for kind in kinds}
-        for kind, peak in peaks_of(kinds, run).items():
+        before = {kind: memory(kind) for kind in KINDS}
+        for kind, peak in peaks_of(KINDS, run).items():
             share = (peak - before[kind]) * 2**20 / (x.nbytes + y.nbytes)
-            print(f"{rows:,} rows on the host: {share:.2f} × the data {kinds[kind]}")
-
-
-def peaks_of(kinds: Iterable[str], call: Callable[[], Any]) -> dict[str, float]:
-    """The most memory of some kinds while something is called."""
-    peaks, done = dict.fromkeys(kinds, 0.0), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.005):
-            for kind in peaks:
-                peaks[kind] = max(peaks[kind], memory(kind))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    call()
-    done.set()
-    thread.join()
-    return peaks
+            print(f"{rows:,} rows on the host: {share:.2f} × the data {KINDS[kind]}")
 
 
 if __name__ == "__main__":

@@ -37,12 +37,17 @@ def tokens(shape: Shape, batches: int = 1, seed: int = 0) -> tuple[np.ndarray, n
 
 # ------------------------------------------------------------------ plain JAX, on the parameters of fn.gpt(…)
 def plain_cost(shape: Shape, params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Nats per position of the tied GPT, as one writes it with `jax.nn`."""
+    """Nats per position of the tied GPT."""
+    return mean_cost(plain_logits(shape, params, x), y)
+
+
+def plain_logits(shape: Shape, params: Any, x: jax.Array) -> jax.Array:
+    """The tied GPT as one writes it with `jax.nn`."""
     (table, (positions, *blocks, last)) = params
     h = table["e"][x] + positions["e"][: x.shape[1]]
     for block in blocks:
         h = plain_block(shape, block, h)
-    return mean_cost(plain_norm(last, h) @ table["e"].T, y)
+    return plain_norm(last, h) @ table["e"].T
 
 
 def plain_stacked_cost(shape: Shape, params: Any, x: jax.Array, y: jax.Array, remat: bool) -> jax.Array:
