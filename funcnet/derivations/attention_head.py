@@ -14,12 +14,14 @@ from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet._core.weighting import Reduction, check_reduction, reduced, shares_of
 from funcnet.derivations import formulas
 from funcnet.derivations.calculation import Section
-from funcnet.derivations.chains import is_weighted_sum, links
+from funcnet.derivations.chains import links
+from funcnet.derivations.formulas import Formula
 from funcnet.derivations.notation import NOTHING, Equation, Pen, Pens
 from funcnet.layers.attention import Attention
-from funcnet.propagation import value_and_grad
+from funcnet.layers.dense import Dense
 
 KINDS = {"q": "queries", "k": "keys", "v": "values"}
+LETTERS = {"w": "θ", "b": "b"}
 
 At = tuple[Any, ...]
 """One number: the letter of its array, "∂" before it for the derivative of J by it, and its indices from 0."""
@@ -33,6 +35,7 @@ class Head:
         numbers: arrays in float64 by their letters: q, k, v, o, y and, into a projection, x, position and feature;
             S and P, query and key; D, see `_back_to_scores`; a projection's θ, to and from, and b. "∂q" is ∂J/∂q.
         seen: (T, T), which keys a query sees.
+        formula: what the loss says of itself.
         costs, shares: (T,), each position's cost J_t, and ∂J/∂J_t.
         J: the cost.
         gradient: ∂J/∂params, a tree like params.
@@ -40,6 +43,7 @@ class Head:
 
     numbers: Mapping[str, np.ndarray]
     seen: np.ndarray
+    formula: Formula
     costs: np.ndarray
     shares: np.ndarray
     J: float
@@ -63,88 +67,107 @@ class Head:
         )
         return [at for places in each for at in places if at[0] in self.numbers]
 
-    @property
-    def inputs(self) -> int:
-        """What comes into the projection, 0 without one."""
-        return self.numbers["x"].shape[1] if self.parameters else 0
-
     def all_of(self, letter: str) -> list[At]:
         return [(letter, *place) for place in np.ndindex(*self.numbers[letter].shape)]
 
 
-def ends_with_attention(net: AnyLayer) -> bool:
-    """Whether it is an attention, or a chain whose last layer is one."""
-    return isinstance([None, *(layer for (layer,) in links(net))][-1], Attention)
+def has_attention(net: AnyLayer) -> bool:
+    return any(isinstance(leaf, Attention) for _, leaf in walkers.leaves(net))
 
 
 def propagate(
-    net: AnyLayer, loss: Loss, params: Params, x: ArrayLike, y: ArrayLike, weights: Any, reduction: Reduction
+    net: AnyLayer,
+    loss: Loss,
+    params: Params,
+    x: ArrayLike,
+    y: ArrayLike,
+    weights: Any,
+    reduction: Reduction,
+    most: int,
 ) -> Head:
-    """Forward and backward through a head, keeping all of it."""
-    check_reduction(reduction)
-    batch = arguments.checked_batch(net, loss, params, x, y, weights)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(batch)):
-        raise TypeError("worksheet: its numbers are written down, so it cannot be called under jit, vmap or grad.")
-    *projection, (head, _) = links(net, batch.params)
-    if len(projection) > 1 or head.heads != 1 or not all(is_weighted_sum("worksheet", *one) for one in projection):
+    """Forward and backward through a head, keeping all of it, if it is not more than so many numbers.
+
+    The sums are those that the sheet writes, in float64 whatever came: in float32 what cancels would leave noise.
+    """
+    *before, head = (layer for (layer,) in links(net))
+    if not isinstance(head, Attention) or head.heads != 1 or [type(layer) for layer in before] not in ([], [Dense]):
         raise ValueError(
             f"worksheet: {net} is not covered. Of attention it writes one head, Attention(d, 1), or one behind its "
             "projection, Chain(Dense(n, 3 * d), Attention(d, 1)). For every number of any network use fn.backprop."
         )
-    if not formulas.formula_of(loss) or hasattr(loss, "probabilities"):
+    check_reduction(reduction)
+    batch = arguments.checked_batch(net, loss, params, x, y, weights)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(batch)):
+        raise TypeError("worksheet: its numbers are written down, so it cannot be called under jit, vmap or grad.")
+    if batch.x.ndim != 3 or len(batch.x) != 1 or not batch.x.shape[1]:
         raise ValueError(
-            f"worksheet: {loss} is not covered behind an attention head. Use a loss that compares each output with "
-            "its own target, such as SquaredError()."
+            "x: of an attention head a worksheet takes one text of one position or more, (1, T, features), got shape "
+            f"{batch.x.shape}. Take one: x[:1] and y[:1]."
         )
-    if batch.x.ndim != 3 or len(batch.x) != 1:
+    T, d, n = batch.x.shape[1], head.n, batch.x.shape[2] if before else 0
+    if (count := 3 * d * n * (2 * T + 4) + 8 * T * T * d + T * T * (T + 4 * d)) > most:
         raise ValueError(
-            f"worksheet: of an attention head it writes one text, x of shape (1, T, features), got {batch.x.shape}."
+            f"worksheet: {T} positions with heads of {d} features make about {count:,} numbers, more than the {most:,} "
+            "that it writes. Take fewer positions or features; for the arrays of any network use fn.backprop."
         )
-    z = batch.x
-    for layer, own in projection:
-        z, _ = walkers.layer_forward(layer, own, z)
-    o, tape = walkers.layer_forward(head, (), z)
-    costs = loss.value(o, batch.y)
-    shares = np.broadcast_to(np.asarray(shares_of(costs, batch.weights, reduction)), costs.shape)
-    of_o = loss.delta(o, batch.y) * shares[..., None]
-    of_z, _ = head.backward((), tape, of_o)
-    _, gradient = value_and_grad(net, loss, batch.params, batch.x, batch.y, weights=batch.weights, reduction=reduction)
-    arrays = {"x": batch.x, "o": o, "y": batch.y, "∂o": of_o}
-    for mark, values in (("", z), ("∂", of_z)):
-        arrays |= zip((mark + letter for letter in KINDS), jnp.split(values, 3, -1))
-    numbers = {letter: np.asarray(values[0], np.float64) for letter, values in arrays.items()}
-    T, d = numbers["o"].shape
+    numbers = {"y": _given(y, batch.y)}
+    z = _given(x, batch.x)
+    own = next(links(net, batch.params))[1] if before else {}
+    if before:
+        numbers |= {"x": z} | _by_letter(own)
+        z = z @ numbers["θ"].T + numbers.get("b", 0)
+    numbers |= zip(KINDS, np.split(z, 3, 1))
     seen = np.tri(T) > 0 if head.causal else np.ones((T, T), bool)
     numbers["S"] = np.where(seen, numbers["q"] @ numbers["k"].T / math.sqrt(d), -np.inf)
     powers = np.exp(numbers["S"] - numbers["S"].max(1, keepdims=True))
     numbers["P"] = powers / powers.sum(1, keepdims=True)
+    numbers["o"] = numbers["P"] @ numbers["v"]
+
+    o, targets = (jnp.asarray(numbers[letter])[None] for letter in "oy")
+    costs, formula = loss.value(o, targets), formulas.formula_of(loss)
+    if formula is None or hasattr(loss, "probabilities") or costs.shape != (1, T):
+        raise ValueError(
+            f"worksheet: {loss} is not covered behind an attention head. Use a loss that compares each output with "
+            "its own target, such as SquaredError()."
+        )
+    shares = np.broadcast_to(np.asarray(shares_of(costs, batch.weights, reduction), np.float64), costs.shape)[0]
+    numbers["∂o"] = np.asarray(loss.delta(o, targets), np.float64)[0] * shares[:, None]
+    numbers["∂v"] = numbers["P"].T @ numbers["∂o"]
     numbers["∂P"] = numbers["∂o"] @ numbers["v"].T
     numbers["D"] = (numbers["∂o"] * numbers["o"]).sum(1)
     numbers["∂S"] = numbers["P"] * (numbers["∂P"] - numbers["D"][:, None])
-    numbers |= _of_projection(net, batch.params) | _of_projection(net, gradient, "∂")
+    numbers["∂q"] = numbers["∂S"] @ numbers["k"] / math.sqrt(d)
+    numbers["∂k"] = numbers["∂S"].T @ numbers["q"] / math.sqrt(d)
+    if before:
+        of_z = np.concatenate([numbers[f"∂{letter}"] for letter in KINDS], 1)
+        numbers |= {"∂θ": of_z.T @ numbers["x"], "∂b": of_z.sum(0)}
     J = float(reduced(costs, batch.weights, reduction))
-    return Head(numbers, seen, np.asarray(costs[0], np.float64), np.asarray(shares[0], np.float64), J, gradient)
+    slopes = [numbers[f"∂{LETTERS[name]}"].T for name in sorted(own)]  # as a tree has its leaves in order
+    gradient = jax.tree.unflatten(jax.tree.structure(batch.params), slopes)
+    gradient = jax.tree.map(lambda slope, leaf: jnp.asarray(slope, leaf.dtype), gradient, batch.params)
+    return Head(numbers, seen, formula, np.asarray(costs, np.float64)[0], shares, J, gradient)
 
 
-def _of_projection(net: AnyLayer, tree: Tree, mark: str = "") -> dict[str, np.ndarray]:
-    """A projection's numbers in a tree like the parameters, by their letters: of θ to before from."""
-    *projection, _ = links(net, tree)
-    return {
-        mark + {"w": "θ"}.get(name, name): np.asarray(values, np.float64).T
-        for _, own in projection
-        for name, values in own.items()
-    }
+def _given(values: ArrayLike, checked: jax.Array) -> np.ndarray:
+    """The text as it was given; where that is not finite, which only a weight of 0 allows, what took its place."""
+    own, checked = (np.asarray(jnp.asarray(a), np.float64)[0] for a in (values, checked))
+    return np.where(np.isfinite(own), own, checked)
 
 
-def forward(run: Head, write: Pens, loss: Loss) -> Iterator[Section]:
+def _by_letter(own: Params) -> dict[str, np.ndarray]:
+    """A projection's parameters, or what is like them, by their letters: of θ to before from."""
+    return {LETTERS[name]: np.asarray(values, np.float64).T for name, values in own.items()}
+
+
+def forward(run: Head, write: Pens) -> Iterator[Section]:
     """What is given, then queries, keys and values, scores, weights, outputs and the cost."""
     T, d = run.numbers["o"].shape
     projected = bool(run.parameters)
     if projected:
-        yield _section("The parameters", (_given(run, write, at) for at in run.parameters))
+        yield _section("The parameters", (_plain(run, write, at) for at in run.parameters))
     inputs = ["x"] if projected else [*KINDS]
     yield _section(
-        "Inputs and targets", (_given(run, write, at) for letter in (*inputs, "y") for at in run.all_of(letter))
+        "Inputs and targets", (_plain(run, write, at) for letter in (*inputs, "y") for at in run.all_of(letter))
     )
     for i, (letter, kind) in enumerate(KINDS.items() if projected else ()):
         yield _section(f"The {kind}", (_projected(run, write, at, i * d + at[2]) for at in run.all_of(letter)))
@@ -152,7 +175,9 @@ def forward(run: Head, write: Pens, loss: Loss) -> Iterator[Section]:
         "The scores of each query with the keys that it sees",
         (_sum(run, write, ("S", t, s), [(("q", t, j), ("k", s, j)) for j in range(d)], d) for t, s in run.pairs),
     )
-    yield _section("The weights: a softmax of each query's scores", (_weight(run, write, t, s) for t, s in run.pairs))
+    yield _section(
+        "The attention weights: a softmax of each query's scores", (_weight(run, write, t, s) for t, s in run.pairs)
+    )
     yield _section(
         "The outputs",
         (
@@ -161,10 +186,10 @@ def forward(run: Head, write: Pens, loss: Loss) -> Iterator[Section]:
             for j in range(d)
         ),
     )
-    yield _section("The cost", [*(_cost(run, write, loss, t) for t in range(T)), _whole_cost(run, write)])
+    yield _section("The cost", [*(_cost(run, write, t) for t in range(T)), _whole_cost(run, write)])
 
 
-def backward(run: Head, write: Pens, loss: Loss) -> Iterator[Section]:
+def backward(run: Head, write: Pens) -> Iterator[Section]:
     """The same way back: ∂J by outputs, values, weights, scores, queries and keys, then the gradient."""
     T, d = run.numbers["o"].shape
 
@@ -179,13 +204,16 @@ def backward(run: Head, write: Pens, loss: Loss) -> Iterator[Section]:
             lines.append(_sum(run, write, at, terms, root))
         return _section(title, lines)
 
-    yield _section("Back to the outputs", (_of_output(run, write, loss, at) for at in run.all_of("∂o")))
+    yield _section("Back to the outputs", (_of_output(run, write, at) for at in run.all_of("∂o")))
     yield over_pairs("Back to the values", "∂v", ("P", "∂o"))
     yield _section(
-        "Back to the weights",
+        "Back to the attention weights",
         (_sum(run, write, ("∂P", t, s), [(("∂o", t, j), ("v", s, j)) for j in range(d)]) for t, s in run.pairs),
     )
-    yield _section("Back to the scores", (line for t in range(T) for line in _back_to_scores(run, write, t)))
+    yield _section(
+        "Back to the scores, with D the mean of a query's derivatives by its weights",
+        (line for t in range(T) for line in _back_to_scores(run, write, t)),
+    )
     yield over_pairs("Back to the queries", "∂q", ("∂S", "k"), d)
     yield over_pairs("Back to the keys", "∂k", ("∂S", "q"), d)
     if run.parameters:
@@ -196,7 +224,8 @@ def update(
     run: Head, write: Pens, net: AnyLayer, learning_rate: float, updated: Params, rates: Tree, after: float
 ) -> Iterator[Section]:
     """θ - η ∂J/∂θ for every parameter that is trained, and the cost that comes of it."""
-    new, rate = _of_projection(net, updated), _of_projection(net, rates)
+    _, *trees = next(links(net, updated, rates))
+    new, rate = map(_by_letter, trees)
     lines = [
         _updated(run, write, learning_rate, at, float(new[at[0]][at[1:]])) for at in run.parameters if rate[at[0]].any()
     ]
@@ -223,7 +252,7 @@ def _symbol(pen: Pen, at: At) -> str:
     return pen.partial(pen.cost(None), symbol) if at[0][0] == "∂" else symbol
 
 
-def _given(run: Head, write: Pens, at: At) -> Equation:
+def _plain(run: Head, write: Pens, at: At) -> Equation:
     return Equation(write(lambda pen: _symbol(pen, at)), NOTHING, NOTHING, run[at])
 
 
@@ -281,9 +310,8 @@ def _weight(run: Head, write: Pens, t: int, s: int) -> Equation:
     )
 
 
-def _cost(run: Head, write: Pens, loss: Loss, t: int) -> Equation:
-    formula = formulas.formula_of(loss)
-    assert formula is not None
+def _cost(run: Head, write: Pens, t: int) -> Equation:
+    formula = run.formula
 
     def written(pen: Pen, value: Callable[[At], str | float]) -> str:
         return formulas.summed([_compared(pen, formula[0], run, value, t, j) for j in range(run.numbers["o"].shape[1])])
@@ -311,10 +339,9 @@ def _share(pen: Pen, t: int) -> str:
     return pen.partial(pen.cost(None), pen.cost(t))
 
 
-def _of_output(run: Head, write: Pens, loss: Loss, at: At) -> Equation:
+def _of_output(run: Head, write: Pens, at: At) -> Equation:
     _, t, j = at
-    formula, share = formulas.formula_of(loss), float(run.shares[t])
-    assert formula is not None
+    formula, share = run.formula, float(run.shares[t])
 
     def symbols(pen: Pen) -> str:
         return pen.dot(_share(pen, t), f"({_compared(pen, formula[1], run, lambda at: _symbol(pen, at), t, j)})")

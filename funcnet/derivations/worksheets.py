@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet._core import scalars
+from funcnet._core import arguments, scalars
 from funcnet._core.masks import flags_of, kept
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet._core.weighting import Reduction
@@ -108,8 +108,8 @@ def worksheet(
 
     Of attention it writes one head on one text, `Attention(d, 1)`, or a head behind its projection,
     `Chain(Dense(n, 3 * d), Attention(d, 1))`, with a loss such as `SquaredError`: q, k, v, the scores S = q·k/√d, their
-    softmax P and o = P v, position by position, and ∂J by each of them. The cost is that of the examples alone, without
-    a penalty.
+    softmax P and o = P v, position by position, then ∂J by each of them; D, the sum of ∂J/∂o · o, is the mean of ∂J/∂P
+    by the weights P. The cost is that of the examples alone, without a penalty.
 
     Args:
         net, loss, params, x, y, weights, reduction, notation, names, digits: as for `explain`; of a head x is
@@ -137,8 +137,13 @@ def worksheet(
         δ⁽¹⁾₁         = ∂J/∂a⁽¹⁾₁ · ∂a⁽¹⁾₁/∂z⁽¹⁾₁ = 1 × 1 = 1
     """
     if learning_rate is not None:
-        learning_rate = scalars.number("learning_rate", learning_rate, "a positive number or None", lambda r: r > 0)
-    written = _of_head if attention_head.ends_with_attention(net) else _of_chain
+        learning_rate = scalars.number(
+            "learning_rate", learning_rate, "a positive number or None", lambda r: 0 < r < np.inf
+        )
+    if learning_rate is not None and not jax.tree.leaves(params):
+        raise ValueError(f"learning_rate: {net} has no parameters to update. Leave learning_rate out.")
+    arguments.check_layer_functions(net)
+    written = _of_head if attention_head.has_attention(net) else _of_chain
     sections, gradient, update = written(net, loss, params, (x, y, weights, reduction), notation, names, digits)
     if learning_rate is not None:
         rates = _rates(params, learning_rate, trainable)
@@ -176,14 +181,8 @@ def _of_head(
 ) -> tuple[list[Section], Tree, Update]:
     if names is not None:
         raise ValueError(f"names: an attention head numbers positions and features; expected None, got {names!r}.")
-    write, run = pens(notation, (), digits), attention_head.propagate(net, loss, params, *batch)
-    T, d = run.numbers["o"].shape
-    if (count := 2 * T * d * (3 * run.inputs + 4 * T) + T * T * (T + 4 * d)) > MOST:
-        raise ValueError(
-            f"worksheet: {T} positions of {d} features make about {count:,} numbers, more than the {MOST:,} that it "
-            "writes. Take fewer of them; for the arrays of any network use fn.backprop."
-        )
-    sections = [*attention_head.forward(run, write, loss), *attention_head.backward(run, write, loss)]
+    write, run = pens(notation, (), digits), attention_head.propagate(net, loss, params, *batch, MOST)
+    sections = [*attention_head.forward(run, write), *attention_head.backward(run, write)]
     return sections, run.gradient, partial(attention_head.update, run, write, net)
 
 

@@ -43,6 +43,8 @@ def test_every_line_computes_what_it_says(causal, loss, reduction):
     sheet = fn.worksheet(net, loss, params, x, y, weights=weights, reduction=reduction, learning_rate=0.3, digits=17)
     lines = [line for line in lines_of(sheet).values() if line.numbers.text]
     assert len(lines) > 100
+    assert (array(sheet, "x", (4, 3)) == x[0]).all()
+    assert (array(sheet, "y", (4, 2)) == y[0]).all()  # as given, where the weight is 0, too
     for line in lines:
         assert abs(evaluated(line.numbers.text) - line.value) < 1e-12, line.name.text
 
@@ -57,6 +59,24 @@ def test_every_line_computes_what_it_says(causal, loss, reduction):
     assert abs(array(sheet, "new θ", (6, 3)) - (np.asarray(params[0]["w"]) - 0.3 * w).T).max() < 1e-12
     after = cost(jax.tree.map(lambda p, g: p - 0.3 * g, params, grads), x)
     assert abs(lines_of(sheet)["new J"].value - after) < 1e-12
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_cancels_is_0_in_float32_too(bias):
+    net = fn.Chain(fn.Dense(3, 6, bias=bias), fn.Attention(2, 1))
+    params, x, y = jax.tree.map(lambda a: np.asarray(2 * a, np.float32), started(net))
+    sheet = fn.worksheet(net, SQUARED, params, x, y, weights=np.ones(1, np.float32), digits=17)
+    lines = lines_of(sheet)
+    for name in ("∂J/∂S₁,₁", "∂J/∂q₁,₁", "∂J/∂q₁,₂"):
+        assert lines[name].value == 0, name
+    for line in lines.values():
+        rounded = line.name.text.startswith(("J", "∂J/∂o"))  # by the loss, in float32
+        if line.numbers.text and not rounded:
+            assert abs(evaluated(line.numbers.text) - line.value) < 1e-11 * max(abs(line.value), 1), line.name.text
+    assert ("∂J/∂b₃" in lines) == bias
+    if bias:
+        assert abs(lines["∂J/∂b₃"].value) < 1e-13
 
 
 @pytest.mark.fast
@@ -113,9 +133,13 @@ def test_trainable_and_notation_of_a_head():
         (fn.Chain(fn.Dense(3, 6), fn.Attention(2, 2)), SQUARED, (1, 4, 3), {}, "it writes one head"),
         (fn.Chain(fn.Dense(3, 6), fn.Tanh(), fn.Attention(2, 1)), SQUARED, (1, 4, 3), {}, "behind its projection"),
         (fn.Chain(fn.Tanh(), fn.Attention(2, 1)), SQUARED, (1, 4, 6), {}, "it writes one head"),
-        (fn.Chain(fn.GRU(3, 6), fn.Attention(2, 1)), SQUARED, (1, 4, 3), {}, "GRU"),
-        (HEAD, SQUARED, (2, 4, 3), {}, r"one text, x of shape \(1, T, features\), got \(2, 4, 3\)"),
-        (HEAD, SQUARED, (1, 40, 3), {}, "40 positions of 2 features make about"),
+        (fn.Chain(fn.GRU(3, 6), fn.Attention(2, 1)), SQUARED, (1, 4, 3), {}, "behind its projection"),
+        (fn.Chain(HEAD, fn.Dense(2, 2)), SQUARED, (1, 4, 3), {}, "behind its projection"),
+        (fn.Attention(2, 1), SQUARED, (1, 4, 6), {"learning_rate": 0.1}, "has no parameters to update"),
+        (HEAD, SQUARED, (1, 0, 3), {}, r"x: .* one position or more, .* got shape \(1, 0, 3\)"),
+        (fn.Chain(fn.Dense(100, 9), fn.Attention(3, 1)), SQUARED, (1, 1, 100), {}, "make about 5,4"),
+        (HEAD, SQUARED, (2, 4, 3), {}, r"x: .* one text .* got shape \(2, 4, 3\)\. Take one: x\[:1\] and y\[:1\]"),
+        (HEAD, SQUARED, (1, 40, 3), {}, "40 positions with heads of 2 features make about"),
         (HEAD, SQUARED, (1, 4, 3), {"names": [["a"]]}, "names: an attention head numbers"),
         (HEAD, fn.BinaryCrossEntropy(), (1, 4, 3), {}, "is not covered behind an attention head"),
     ],
@@ -123,4 +147,12 @@ def test_trainable_and_notation_of_a_head():
 def test_what_a_head_does_not_cover_is_refused_by_name(net, loss, x, options, message):
     params = fn.init(net, jax.random.key(0))
     with pytest.raises(ValueError, match=message):
-        fn.worksheet(net, loss, params, random(1, *x), jnp.zeros((*x[:2], 2)), **options)
+        fn.worksheet(net, loss, params, random(1, *x), jnp.zeros((*x[:2], 3 if x[2] == 100 else 2)), **options)
+
+
+def test_a_worksheet_of_a_head_is_not_written_under_jit():
+    params, x, y = started(HEAD)
+    with pytest.raises(TypeError, match="cannot be called under jit"):
+        jax.jit(lambda params: fn.worksheet(HEAD, SQUARED, params, x, y))(params)
+    with pytest.raises(TypeError, match="segment_ids are taken by"):
+        fn.worksheet(HEAD, SQUARED, params, (np.asarray(x), np.ones((1, 4), int)), y)
