@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
     parser.add_argument("--steps", type=int, default=2000, help="updates, of 16 passages of 128 letters each")
     parser.add_argument("--samples", type=int, default=4, help="how often it writes on its way, the end included")
-    parser.add_argument("--quick", action="store_true", help="300 updates and two samples")
+    parser.add_argument("--quick", action="store_true", help="300 updates and two samples, whatever is said above")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("attention.png"), help="where the picture goes")
     chosen = parser.parse_args()

@@ -1,14 +1,15 @@
-"""Private text: what does it cost in nats a letter that no passage can be read off a language model?
+"""Private text: how many nats a letter does it cost that no passage can be recovered from a language model?
 
-A language model repeats what it has read. Trained by DP-SGD (Abadi et al., 2016) it provably hardly does: in each step
-every passage's own gradient is cut to a fixed length, and noise on their sum hides whether any one of them took part.
-Here a passage is 64 letters of Python's own library, and one small GPT is trained twice, with the same batches and the
-same optimiser: plain, and at ε = 8. Each passage's gradient is cut without ever being formed: its norm follows from the
-tape and the deltas, over all positions and both uses of the tied embedding.
+A language model repeats what it has read. For one trained by DP-SGD (Abadi et al., 2016) there is a proven bound on how
+much: in each step every passage's own gradient is cut to a fixed length, and noise on their sum hides whether any one
+of them took part. Here a passage is 64 letters of Python's own library, and one small GPT is trained twice, from the
+same start and with the same optimiser: plain, and at ε = 8. Each passage's gradient is cut without ever being formed:
+its norm follows from the tape and the deltas, over all positions and both uses of the tied embedding.
 
 What ε promises is about one passage, not about an author: who wrote a thousand of them is a thousand times as exposed.
 Text that stands in many passages (a licence, say) is learned all the same, and may be: it is not one passage's.
-Every gradient is longer than what it is cut to, so that all pull alike; Adam does not see how long that is.
+At the start nearly every gradient is longer than the limit, so that all pull about alike. Adam divides by the size of
+the gradients, so that the limit itself hardly matters to it.
 
 Needs matplotlib and dp-accounting: pip install 'funcnet[examples,privacy]'. Five minutes on two cores; --epochs 1 for a
 first look.

@@ -2,9 +2,9 @@
 
 A recurrent network is as deep as its text is long. In the plain one, h_t = tanh(x_t w + h_{t-1} u + b), the error
 signal of a letter is multiplied by u and by a slope of tanh for every letter that it goes back: it vanishes, as it does
-in a deep network of sigmoids, only along the text. How fast, u decides: as usually drawn it takes off two fifths at
-every letter, an orthogonal one nearly nothing. A GRU and an LSTM add to their state in place of replacing it, by gates
-that may learn to keep it.
+in a deep network of sigmoids, only along the text. u decides how fast: drawn as PyTorch does it takes off two fifths
+at every letter, an orthogonal one nearly nothing. A GRU and an LSTM add to their state in place of replacing it, by
+gates that may learn to keep it.
 
 The cost here is that of the last letter alone (all others have the weight 0, so they are context), and what each
 earlier letter gets of its error signal stands in the deltas: `gradient_flow` at one position after the other. Then all

@@ -22,7 +22,10 @@ def passages(number: int, held: int, length: int) -> tuple[Passages, Passages]:
     x, y = fn.windows(library(), length)
     last = len(x) // 10
     if number + last > len(x) or held > last:
-        raise SystemExit(f"Python's library has {len(x) - last:,} passages to learn from, fewer than {number:,}.")
+        raise SystemExit(
+            f"Python's library has {len(x) - last:,} passages of {length} letters to learn from and {last:,} to hold "
+            f"out, but {number:,} and {held:,} are wanted. Take fewer: smaller --steps, or --passages."
+        )
     out = len(x) - last + np.arange(held) * last // held
     drawn = np.random.default_rng(0).permutation(len(x) - last)[:number]
     return (x[drawn], y[drawn]), (x[out], y[out])

@@ -25,7 +25,9 @@ def peaks_of(kinds: Iterable[str], call: Callable[[], Any]) -> dict[str, float]:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    call()
-    done.set()
-    thread.join()
+    try:
+        call()
+    finally:
+        done.set()
+        thread.join()
     return peaks

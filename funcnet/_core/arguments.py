@@ -28,15 +28,16 @@ class Batch(NamedTuple):
 
 def unpacked(x: Any) -> tuple[Any, jax.Array | None]:
     """x and the segments of its positions, of a pair (x, segment_ids), integers (m, T); else x, which has none."""
-    if not (isinstance(x, tuple) and len(x) == 2 and all(hasattr(part, "shape") for part in x)):
+    if not (isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0] if hasattr(x[0], "shape") else ()) > 1):
         return x, None
-    own, segments = x[0], jnp.asarray(x[1])
-    if segments.ndim != 2 or np.ndim(own) < 2 or not jnp.issubdtype(segments.dtype, jnp.integer):
+    own, segments = x[0], as_array("segment_ids", x[1])
+    integers = jnp.issubdtype(segments.dtype, jnp.integer)
+    if segments.shape == np.shape(own) and not (integers and segments.ndim == 2):
         return x, None  # two examples
-    if np.shape(own)[:2] != segments.shape or np.ndim(own) > 3:
+    if np.shape(own)[:2] != segments.shape or np.ndim(own) > 3 or not integers:
         raise ValueError(
-            f"segment_ids: expected integers (m, T), one for each position of x, got shape {segments.shape} beside "
-            f"{np.shape(own)}."
+            f"segment_ids: expected integers (m, T), one for each position of x, got {shown(segments)} beside x of "
+            f"shape {np.shape(own)}."
         )
     return own, segments
 

@@ -45,7 +45,8 @@ def check_gradients(
     them is right, and the entry is counted as a kink. A few examples are enough, and fast.
 
     Args:
-        net, loss, params, x, y, weights, penalty, key, reduction: as for `cost`, of any floating type.
+        net, loss, params, x, y, weights, penalty, key, reduction: as for `cost`, of any floating type; x may be a pair
+            (x, segment_ids).
         entries: how many entries of a leaf to difference.
         seed: of the sample beyond that.
 

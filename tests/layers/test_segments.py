@@ -255,10 +255,21 @@ def test_what_takes_no_segments_says_so():
     params, pair, y = params_of(net), (np.asarray(tokens(1, V, M, T)), segments()), tokens(2, V, M, T)
     with pytest.raises(TypeError, match="segment_ids are taken by predict"):
         fn.diagnose(net, LOSS, params, pair, y)
-    with pytest.raises(
-        ValueError, match=r"segment_ids: expected integers \(m, T\).*got shape \(2, 5\) beside \(2, 6\)"
+    for wrong, got in (
+        (pair[1][:, 1:], r"shape \(2, 5\) of int32"),
+        (pair[1][..., None], "int32"),
+        (pair[1].astype(float)[:, 1:], "float64"),
     ):
-        fn.predict(net, params, (pair[0], pair[1][:, 1:]))
+        with pytest.raises(
+            ValueError, match=rf"segment_ids: expected integers \(m, T\).*got .*{got}.* beside x of shape \(2, 6\)"
+        ):
+            fn.predict(net, params, (pair[0], wrong))
+    assert (fn.predict(net, params, (pair[0], pair[1].tolist())) == fn.predict(net, params, pair)).all()
+    x = random(1, M, T, 2)
+    with pytest.raises(
+        ValueError, match=r"segment_ids: expected integers.*got .*float64.* beside x of shape \(2, 6, 2\)"
+    ):
+        fn.predict(fn.GRU(2, 3), params_of(fn.GRU(2, 3)), (x, np.ones((M, T))))
     state = fn.train_state(optax.sgd(0.1), params, jax.random.key(0))
     x = np.asarray(pair[0]).view(np.memmap)  # as of a file
     with pytest.raises(TypeError, match="data that stay on the host take no segment_ids"):
