@@ -72,6 +72,7 @@ class Head:
 
 
 def has_attention(net: AnyLayer) -> bool:
+    """Whether a layer of it, however deep, is one."""
     return any(isinstance(leaf, Attention) for _, leaf in walkers.leaves(net))
 
 
