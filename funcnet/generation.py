@@ -150,13 +150,10 @@ def _empty(leaf: Any, m: int, length: int, dtype: Any) -> Any:
 
 def _prompts(tokens: Any) -> tuple[Any, jax.Array | None]:
     """Prompts, and how long each is, if they are not equally long."""
-    if not (isinstance(tokens, tuple) and len(tokens) == 2 and all(hasattr(part, "shape") for part in tokens)):
-        return _checked(tokens), None
-    prompts, segments = _checked(tokens[0]), jnp.asarray(tokens[1])
-    if segments.shape != prompts.shape or not jnp.issubdtype(segments.dtype, jnp.integer):
-        raise ValueError(
-            f"segment_ids: expected integers shaped {prompts.shape}, like the tokens, got {arguments.shown(segments)}."
-        )
+    tokens, segments = arguments.unpacked(tokens)
+    prompts = _checked(tokens)
+    if segments is None:
+        return prompts, None
     sizes = (segments > 0).sum(1)
     if not isinstance(segments, jax.core.Tracer):
         behind = np.arange(prompts.shape[1])[None] >= np.asarray(sizes)[:, None]

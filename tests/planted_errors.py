@@ -134,6 +134,7 @@ FIRST = {
 FIRST |= {
     ARG: "propagation/test_propagation",
     "_core/scalars.py": "core/test_arguments",
+    "derivations/head_numbers.py": "derivations/test_attention_head",
     "train/token_files.py": "train/test_tokens",
     BACK: "propagation/test_propagation",
     RED: "propagation/test_propagation",
@@ -647,7 +648,7 @@ ERRORS = [
 ]  # fmt: skip
 
 GEN, PLACES, RECUR = "generation.py", "layers/positions.py", "layers/recurrent.py"
-HEAD = "derivations/attention_head.py"
+HEAD, HEADS = "derivations/attention_head.py", "derivations/head_numbers.py"
 ERRORS += [
     ("generation: the key behind is seen", ATTEND, "(jnp.arange(keys.shape[2]) <= place)", "(jnp.arange(keys.shape[2]) <= place + 1)"),
     ("generation: keys are kept one place on", ATTEND, "one.astype(old.dtype), place, 2", "one.astype(old.dtype), place + 1, 2"),
@@ -681,13 +682,13 @@ ERRORS += [
     ("segments: a training without them", "layers/segment_columns.py", "context_of(key)._replace(segments=segments)", "context_of(key)"),
     ("checks: a mean over examples alone", "check/checks.py", "loss.value(bp.output, batch.y), batch.weights", "bp.costs, batch.weights"),
     ("checks: without the segments", "check/checks.py", "if segments is None else (_input(at, x), segments)", "if True else (_input(at, x), segments)"),
-    ("worksheet of a head: scores not over √d", HEAD, ' / math.sqrt(d), -np.inf', ', -np.inf'),
+    ("worksheet of a head: scores not over √d", HEADS, ' / math.sqrt(d), -np.inf', ', -np.inf'),
     ("worksheet of a head: √d left out of the sum", HEAD, '({whole}) / {divisor}" if root > 1', '({whole}) / {divisor}" if root > 9'),
-    ("worksheet of a head: queries see what is behind", HEAD, "np.tri(T) > 0 if head.causal", "np.tri(T) > -1 if head.causal"),
+    ("worksheet of a head: queries see what is behind", HEADS, "np.tri(T) > 0 if head.causal", "np.tri(T) > -1 if head.causal"),
     ("worksheet of a head: a key's queries and keys swapped", HEAD, "else (other, i) for other", "else (i, other) for other"),
-    ("worksheet of a head: the mean of ∂J/∂P left out", HEAD, '(numbers["∂P"] - numbers["D"][:, None])', 'numbers["∂P"]'),
-    ("worksheet of a head: what took the place of a target", HEAD, "np.where(np.isfinite(own), own, checked)", "checked"),
-    ("worksheet of a head: shares left out", HEAD, "np.float64)[0] * shares[:, None]", "np.float64)[0]"),
+    ("worksheet of a head: the mean of ∂J/∂P left out", HEADS, '(numbers["∂P"] - numbers["D"][:, None])', 'numbers["∂P"]'),
+    ("worksheet of a head: what took the place of a target", HEADS, "np.where(np.isfinite(own), own, checked)", "checked"),
+    ("worksheet of a head: shares left out", HEADS, "np.float64)[0] * shares[:, None]", "np.float64)[0]"),
     ("worksheet of a head: values named as keys", HEAD, 'divmod(at[1], run.numbers["o"].shape[1])', 'divmod(at[1] % (2 * run.numbers["o"].shape[1]), run.numbers["o"].shape[1])'),
     ("windows: y is x", "train/token_files.py", "for start in (0, 1))", "for start in (0, 0))"),
     ("windows: y two ahead", "train/token_files.py", "for start in (0, 1))", "for start in (0, 2))"),

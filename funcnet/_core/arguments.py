@@ -31,8 +31,8 @@ def unpacked(x: Any) -> tuple[Any, jax.Array | None]:
     if not (isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0] if hasattr(x[0], "shape") else ()) > 1):
         return x, None
     own, segments = x[0], as_array("segment_ids", x[1])
-    integers = jnp.issubdtype(segments.dtype, jnp.integer)
-    if segments.shape == np.shape(own) and not (integers and segments.ndim == 2):
+    tokens, integers = (jnp.issubdtype(part.dtype, jnp.integer) for part in (own, segments))
+    if segments.shape == np.shape(own) and not (segments.ndim == 2 and (tokens or integers)):
         return x, None  # two examples
     if np.shape(own)[:2] != segments.shape or np.ndim(own) > 3 or not integers:
         raise ValueError(

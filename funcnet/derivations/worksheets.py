@@ -16,6 +16,7 @@ from funcnet.derivations import attention_head, calculation
 from funcnet.derivations.calculation import Section
 from funcnet.derivations.chain_numbers import propagate
 from funcnet.derivations.chains import links, weighted_sums
+from funcnet.derivations.head_numbers import has_attention, numbers_of_head
 from funcnet.derivations.layouts import wrapped
 from funcnet.derivations.notation import Equation, Pen, checked_names, pens
 from funcnet.propagation import cost
@@ -143,7 +144,7 @@ def worksheet(
     if learning_rate is not None and not jax.tree.leaves(params):
         raise ValueError(f"learning_rate: {net} has no parameters to update. Leave learning_rate out.")
     arguments.check_layer_functions(net)
-    written = _of_head if attention_head.has_attention(net) else _of_chain
+    written = _of_head if has_attention(net) else _of_chain
     sections, gradient, update = written(net, loss, params, (x, y, weights, reduction), notation, names, digits)
     if learning_rate is not None:
         rates = _rates(params, learning_rate, trainable)
@@ -181,7 +182,7 @@ def _of_head(
 ) -> tuple[list[Section], Tree, Update]:
     if names is not None:
         raise ValueError(f"names: an attention head numbers positions and features; expected None, got {names!r}.")
-    write, run = pens(notation, (), digits), attention_head.propagate(net, loss, params, *batch, MOST)
+    write, run = pens(notation, (), digits), numbers_of_head(net, loss, params, *batch, MOST)
     sections = [*attention_head.forward(run, write), *attention_head.backward(run, write)]
     return sections, run.gradient, partial(attention_head.update, run, write, net)
 
