@@ -662,6 +662,7 @@ ERRORS += [
     ("generation: temperature without effect", GEN, "logits = wide(logits) * sharpness", "logits = wide(logits)"),
     ("generation: top_p stops a token early", GEN, "jnp.cumsum(p, -1) - p < top_p", "jnp.cumsum(p, -1) < top_p"),
     ("generation: top_k keeps one more", GEN, "lax.top_k(logits, self.top_k)[0][:, -1:]", "lax.top_k(logits, self.top_k + 1)[0][:, -1:]"),
+    ("generation: all positions draw alike", GEN, "fold_in(typed(key), place)", "fold_in(typed(key), 0 * place)"),
     ("generation: all rows draw alike", GEN, "jnp.arange(len(logits)))", "jnp.zeros(len(logits), int))"),
     ("generation: a prompt's token stops its text", GEN, "ended | (~given & (new == drawn.stop))", "ended | (new == drawn.stop)"),
     ("generation: a text goes on behind its stop", GEN, "new = jnp.where(ended, drawn.stop, new)", "new = jnp.where(ended, new, new)"),

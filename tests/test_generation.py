@@ -137,6 +137,14 @@ def test_tokens_are_drawn_by_their_probabilities(options, expected):
 
 
 @pytest.mark.fast
+def test_each_position_draws_anew():
+    text = fn.generate(TABLE, {"e": jnp.asarray(FOLLOWS)}, np.zeros((4000, 1), int), 2, jax.random.key(3))
+    pairs = np.bincount(np.asarray(text[:, 1] * 4 + text[:, 2]), minlength=16).reshape(4, 4) / len(text)
+    p = np.exp(FOLLOWS[0])
+    assert np.abs(pairs - np.outer(p, p)).max() < 0.02
+
+
+@pytest.mark.fast
 def test_a_row_draws_alike_in_every_batch_and_rows_differ():
     net = NETS["gru"]
     params, x, key = params_of(net), np.tile(np.asarray(tokens(1, V, 1, T)), (6, 1)), jax.random.key(5)
