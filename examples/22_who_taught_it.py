@@ -1,4 +1,4 @@
-"""Who taught this sentence? The passages of a training text that a language model has it from, and the proof.
+"""Who taught this sentence? The passages that a language model has it from, and a trial without them.
 
 A small GPT reads passages of Python's own library. A step along −g_i, the gradient of passage i, changes the cost of a
 sentence, whose gradient is h, by about −η g_i·h: what passage i taught of it. Summed over states of the training, times
@@ -93,7 +93,7 @@ def main() -> None:
     for i in [*order[:6], order[-1]]:
         print(f"{influence[i]:9.4f}  {written(x[i])!r}")
 
-    # The proof: without these passages, and without as many others.
+    # The trial: without these passages, and without as many others.
     others = np.random.default_rng(chosen.seed).permutation(order[chosen.without :])[: chosen.without]
     print(f"\nnats a letter of the sentence, trained on all: {cost_of(states[-1]):.3f}")
     for what, out in (("that taught most", order[: chosen.without]), ("others", others)):
