@@ -1,7 +1,7 @@
 """A network's parameters: drawn at random, or set by hand."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,21 +34,28 @@ def init(net: AnyLayer, key: jax.Array) -> Params:
     return net.init(arguments.one_key("key", key))
 
 
-def from_weights(net: AnyLayer, ws: Sequence[ArrayLike], bs: Sequence[ArrayLike] | None = None) -> Params:
-    """Parameters from matrices and biases set by hand.
+Order = Literal["from,to", "to,from"]
+
+
+def from_weights(
+    net: AnyLayer, ws: Sequence[ArrayLike], bs: Sequence[ArrayLike] | None = None, *, order: Order = "from,to"
+) -> Params:
+    """Parameters from matrices and biases set by hand, or brought from another library.
 
     Args:
         net: a layer.
-        ws: for every layer that has a `"w"`, in order, its matrix (from, to).
+        ws: for every layer that has a `"w"`, in order, its matrix (from, to), or kernel (*kernel, from, to).
         bs: for every layer that has a `"b"`, in order, its biases, or one number for all of its
             units. None sets them to 0.
+        order: of the axes of each of `ws`: "from,to", as funcnet, Flax and Keras have them, or "to,from", as textbooks,
+            PyTorch and Equinox do: (to, from), kernels (to, from, *kernel).
 
     Returns:
         Parameters like `init`'s, of JAX's default floating type. What is neither a `"w"` nor a
         `"b"` (a norm's gain, say) is as `init` starts it.
 
     Raises:
-        ValueError: too few or too many of them, or one of a wrong shape.
+        ValueError: too few or too many of them, or one of a wrong shape; an unknown order.
 
     Example:
         >>> import funcnet as fn
@@ -56,24 +63,41 @@ def from_weights(net: AnyLayer, ws: Sequence[ArrayLike], bs: Sequence[ArrayLike]
         >>> params = fn.from_weights(net, [[[0.5]], [[2.0]]], [0.1])
         >>> [float(layer["w"][0, 0]) for layer in params if layer]
         [0.5, 2.0]
+        >>> fn.from_weights(fn.Dense(2, 1), [[[3.0, 4.0]]], order="to,from")["w"].tolist()
+        [[3.0], [4.0]]
     """
+    if order not in ("from,to", "to,from"):
+        raise ValueError(f'from_weights: order must be "from,to" or "to,from", got {order!r}.')
     params = init(net, jax.random.key(0))
-    given = {"w": _in_order(params, "w", ws, "ws")}
-    if bs is not None:
-        given["b"] = _in_order(params, "b", bs, "bs")
+    matrices = _in_order(params, "w", ws, "ws")
+    biases = None if bs is None else _in_order(params, "b", bs, "bs")
 
     def hand_set(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         name = getattr(path[-1], "key", None) if path else None
-        if name == "b" and bs is None:
-            return jnp.zeros_like(leaf)
-        if name not in given:
-            return leaf
-        label, value = next(given[name])
-        if value.shape != leaf.shape and not (name == "b" and value.shape == ()):
-            raise ValueError(f"from_weights: {label} has shape {value.shape}, expected {leaf.shape} (from, to).")
-        return jnp.broadcast_to(value, leaf.shape)
+        if name == "w":
+            return _matrix(order, leaf, *next(matrices))
+        if name == "b":
+            return jnp.zeros_like(leaf) if biases is None else _bias(leaf, *next(biases))
+        return leaf
 
     return jax.tree_util.tree_map_with_path(hand_set, params)
+
+
+def _matrix(order: Order, leaf: jax.Array, label: str, value: jax.Array) -> jax.Array:
+    *kernel, n_in, n_out = leaf.shape
+    shapes = {"from,to": (*kernel, n_in, n_out), "to,from": (n_out, n_in, *kernel)}
+    expected = shapes.pop(order)
+    if value.shape != expected:
+        hint = "".join(f' Or is it order="{other}"?' for other, shape in shapes.items() if shape == value.shape)
+        axes = order.replace(",", ", ")
+        raise ValueError(f"from_weights: {label} has shape {value.shape}, expected {expected} ({axes}).{hint}")
+    return value if order == "from,to" else jnp.moveaxis(value, (0, 1), (-1, -2))
+
+
+def _bias(leaf: jax.Array, label: str, value: jax.Array) -> jax.Array:
+    if value.shape not in ((), leaf.shape):
+        raise ValueError(f"from_weights: {label} has shape {value.shape}, expected {leaf.shape} or one number.")
+    return jnp.broadcast_to(value, leaf.shape)
 
 
 def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -> Any:

@@ -165,7 +165,17 @@ ROWS = {
     "a transposed matrix": (
         lambda: fn.from_weights(NET, [np.ones((4, 3)), np.ones((4, 2))]),
         ValueError,
-        ["layer 1, w", "(4, 3)", "(3, 4)", "(from, to)"],
+        ["layer 1, w", "(4, 3)", "(3, 4)", "(from, to)", 'order="to,from"?'],
+    ),
+    "an unknown order": (
+        lambda: fn.from_weights(NET, [], order="from, to"),
+        ValueError,
+        ['order must be "from,to" or "to,from", got \'from, to\''],
+    ),
+    "too few biases": (
+        lambda: fn.from_weights(NET, [np.ones((3, 4)), np.ones((4, 2))], [np.ones(3), 0.0]),
+        ValueError,
+        ["layer 1, b", "(3,)", "(4,)", "one number"],
     ),
     "biases where there are none": (
         lambda: fn.from_weights(fn.Dense(1, 1, bias=False), [[[1.0]]], [0.0]),

@@ -371,6 +371,18 @@ def test_from_weights_puts_each_where_it_belongs():
     assert not fn.from_weights(net, ws)[0]["b"].any()
 
 
+def test_from_weights_takes_matrices_and_kernels_of_other_libraries():
+    """Square ones, too, of which no shape tells the order; kernels as PyTorch and Equinox have them."""
+    net = fn.Chain(fn.Conv(2, 4, (3, 5), groups=2), fn.Flatten(), fn.Dense(4 * 6 * 4, 4), fn.Dense(4, 4))
+    kernel, w, square, x = random(0, 4, 1, 3, 5), random(1, 4, 96), random(2, 4, 4), random(3, 2, 6, 4, 2)
+    params = fn.from_weights(net, [kernel, w, square], order="to,from")
+    y = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"), feature_group_count=2
+    )
+    expected = np.asarray(y).reshape(2, -1) @ w.T @ square.T
+    assert disagreement(fn.predict(net, params, x), expected) <= 1e-14
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize("size", [1e38, 5e37, 1e-38, 1e-44], ids=str)
 def test_a_mean_does_not_see_how_large_all_weights_are(size):
