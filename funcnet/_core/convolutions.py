@@ -51,7 +51,7 @@ def kernel_gradient(x: jax.Array, delta: jax.Array, window: Sliding, groups: int
     c, k = x.shape[-1] // groups, delta.shape[-1] // groups
     if c == 1 and groups > 1 and needed():
         sums = _sums_of_features(_for_outputs(x, delta), delta, window)
-    elif max(window.kernel) == 1 or (len(x) == 1 and not are_set_aside()):
+    elif max(window.kernel) == 1 or (x.shape[0] == 1 and not are_set_aside()):
         rows = math.prod(delta.shape[:-1])
         signals = delta.reshape(rows, groups, k)
         sums = jnp.stack([_products(view.reshape(rows, groups, c), signals) for view in views(window, x)])

@@ -104,7 +104,7 @@ def views(window: Sliding, x: jax.Array, fill: float = 0.0) -> Iterator[jax.Arra
     for offset in window.offsets:
         start = [o * d for o, d in zip(offset, window.dilation)]
         end = [first + reach for first, reach in zip(start, window.reached)]
-        yield lax.slice(padded, (0, *start, 0), (len(x), *end, x.shape[-1]), (1, *window.stride, 1))
+        yield lax.slice(padded, (0, *start, 0), (x.shape[0], *end, x.shape[-1]), (1, *window.stride, 1))
 
 
 def unviews(window: Sliding, parts: Sequence[jax.Array]) -> jax.Array:

@@ -111,7 +111,7 @@ class Attention(Parameterless):
             outputs.append(rows.joined(o).astype(x.dtype))
             log_sums.append(rows.joined(sums))
         o = self._features(jnp.concatenate(outputs, T_AXIS))
-        sums = jnp.concatenate(log_sums, T_AXIS).reshape(len(x), self.heads, x.shape[1])
+        sums = jnp.concatenate(log_sums, T_AXIS).reshape(x.shape[0], self.heads, x.shape[1])
         return o, (x, o, sums) if segments is None else (x, o, sums, segments)
 
     def _mixed(self, keys: jax.Array, values: jax.Array, segments: jax.Array | None, _: None, part: Any) -> Any:

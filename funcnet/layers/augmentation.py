@@ -45,7 +45,7 @@ class RandomShift(Parameterless):
         if key is None:
             return x, ()
         span = -self.pixels, self.pixels + 1
-        shift = draw(typed(key), lambda one, shape: jax.random.randint(one, shape, *span), (len(x), 2))
+        shift = draw(typed(key), lambda one, shape: jax.random.randint(one, shape, *span), (x.shape[0], 2))
         return _moved(x, shift), shift
 
     def backward(self, params: Any, tape: Any, delta: jax.Array) -> Pass:
@@ -89,7 +89,7 @@ def _moved(x: jax.Array, shift: jax.Array) -> jax.Array:
     for axis in (1, 2):
         size = x.shape[axis]
         came_from = jnp.arange(size)[None] - shift[:, axis - 1, None]
-        shape = tuple(n if i in (0, axis) else 1 for i, n in enumerate((len(x), *x.shape[1:])))
+        shape = tuple(n if i in (0, axis) else 1 for i, n in enumerate(x.shape))
         there = ((came_from >= 0) & (came_from < size)).reshape(shape)
         x = jnp.take_along_axis(x, jnp.clip(came_from, 0, size - 1).reshape(shape), axis)
         x = jnp.where(there, x, jnp.zeros((), x.dtype))

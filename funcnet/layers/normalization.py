@@ -177,8 +177,8 @@ class GroupNorm(OfFeatures):
     def _of_groups(self, reduce: Callable[..., jax.Array], each: jax.Array, ndim: int) -> jax.Array:
         """A reduction of (m, n) over a group's features, for each feature again: (m, 1, …, n), with so many axes."""
         size = self.n // self.groups
-        parts = reduce(each.reshape(len(each), self.groups, size), 2)
-        return jnp.repeat(parts, size, axis=1).reshape(len(each), *[1] * (ndim - 2), self.n)
+        parts = reduce(each.reshape(each.shape[0], self.groups, size), 2)
+        return jnp.repeat(parts, size, axis=1).reshape(each.shape[0], *[1] * (ndim - 2), self.n)
 
 
 # ------------------------------------------------------------------ what they are made of

@@ -172,7 +172,7 @@ class Flatten(Parameterless):
     elementwise: ClassVar[bool] = False
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> Pass:
-        return x.reshape(len(x), math.prod(x.shape[1:])), shape_alone(x)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])), shape_alone(x)
 
     def backward(self, params: Any, tape: jax.Array, delta: jax.Array) -> Pass:
         return delta.reshape(tape.shape[:-1]), delta

@@ -58,7 +58,7 @@ class GRU:
 
     def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        y, gates, q = _states(partial(self._next, params), self.cache(len(x), 0, x.dtype), x, params, segments)
+        y, gates, q = _states(partial(self._next, params), self.cache(x.shape[0], 0, x.dtype), x, params, segments)
         return y, (x, y, gates, q) if segments is None else (x, y, gates, q, segments)
 
     def _next(self, params: Any, h: jax.Array, sums: jax.Array) -> tuple[jax.Array, Any]:
@@ -94,7 +94,7 @@ class GRU:
             carried = delta * z + sum_of_products(back, u, (1,), (1,))
             return carried, (jnp.concatenate([of_r, of_z, of_n], 1).astype(u.dtype), of_q.astype(u.dtype))
 
-        start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
+        start = jnp.zeros((delta.shape[0], self.n_out), accumulation_type(delta.dtype))
         sums, of_q = _signals(step, start, delta, (_before(y, *segments), gates, q), *segments)
         return _through(params, sums).astype(delta.dtype), (sums, of_q)
 
@@ -147,7 +147,7 @@ class LSTM:
 
     def forward(self, params: Any, x: jax.Array, segments: jax.Array | None = None) -> tuple[jax.Array, Any]:
         _check_input(self, x, params)
-        y, c, gates = _states(partial(self._next, params), self.cache(len(x), 0, x.dtype), x, params, segments)
+        y, c, gates = _states(partial(self._next, params), self.cache(x.shape[0], 0, x.dtype), x, params, segments)
         return y, (x, y, c, gates) if segments is None else (x, y, c, gates, segments)
 
     def _next(self, params: Any, state: tuple[jax.Array, jax.Array], sums: jax.Array) -> tuple[Any, Any]:
@@ -189,7 +189,7 @@ class LSTM:
             back = jnp.concatenate(sums, 1).astype(u.dtype)
             return (sum_of_products(back, u, (1,), (1,)), of_c * f), back
 
-        start = jnp.zeros((len(delta), self.n_out), accumulation_type(delta.dtype))
+        start = jnp.zeros((delta.shape[0], self.n_out), accumulation_type(delta.dtype))
         sums = _signals(step, (start, start), delta, (_before(c, *segments), c, gates), *segments)
         return _through(params, sums).astype(delta.dtype), sums
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from table import LAYERS, Row, Scale, disagreement, params_of, random
 
 import funcnet as fn
@@ -368,3 +369,12 @@ def test_the_second_derivative_at_0_is_that_of_the_side_which_0_is_on(layer, cur
     f = fn.as_function(layer)
     slope = jax.grad(lambda x: f((), x).sum())
     assert jax.jit(jax.grad(lambda x: slope(x).sum()))(jnp.zeros((1, 1))) == pytest.approx(curvature)
+
+
+@each_kind
+def test_exports_for_batches_of_any_size(row):
+    """By `jax.export`: no layer asks how many examples there are."""
+    params, (_, *shape), dtype = params_of(row.layer), row.shape(1), np.int32 if row.vocabulary else np.float64
+    x = jax.ShapeDtypeStruct((*export.symbolic_shape("m"), *shape), dtype)
+    exported = export.export(jax.jit(lambda x: fn.predict(row.layer, params, x)))(x)
+    assert str(exported.out_avals[0].shape[0]) == "m"
