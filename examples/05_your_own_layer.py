@@ -55,10 +55,19 @@ class WrongSwish:
         return x * s, (s + x * slope, x * x * slope)
 
 
-# Where it is checked matters: at the start every β is 1, and there the mistake cannot be seen. In a
-# test one would write `fn.check_layer(...).raise_if_wrong()`; here the tables are the point.
+# Where it is checked matters. In a test one would write `fn.check_layer(...).raise_if_wrong()`; here the tables are the
+# point.
 normal = jax.random.normal(jax.random.key(1), (6, 3))
-for layer, β in (Swish(3), [0.5, 1.0, 2.0]), (WrongSwish(3), [1.0, 1.0, 1.0]), (WrongSwish(3), [0.5, 1.0, 2.0]):
+for heading, layer, β in (
+    ("The right layer", Swish(3), [0.5, 1.0, 2.0]),
+    (
+        "The wrong layer passes where every β is 1, as at the start: there β x slope and x slope are equal",
+        WrongSwish(3),
+        [1.0] * 3,
+    ),
+    ("The wrong layer is found where β is not 1", WrongSwish(3), [0.5, 1.0, 2.0]),
+):
+    print(f"{heading}\n{'─' * len(heading)}")
     print(f"β = {β}: {fn.check_layer(layer, {'β': jnp.array(β)}, normal)}\n")
 
 # In a network it is a layer like any other. The task: sin 3x on 64 points.

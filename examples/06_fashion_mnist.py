@@ -70,14 +70,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.5, help="share of hidden units left out")
     parser.add_argument("--patience", type=int, default=10, help="epochs without improvement before the early end")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("overfitting.png"), help="where the curves go")
+    parser.add_argument("--picture", type=Path, default=Path("output/overfitting.png"), help="where the curves go")
     chosen = parser.parse_args()
     if min(chosen.examples, chosen.epochs, chosen.batch_size, chosen.patience) < 1:
         parser.error("--examples, --epochs, --batch-size and --patience must be 1 or more")
     if chosen.learning_rate <= 0 or chosen.l2 < 0 or not 0 <= chosen.dropout < 1:
         parser.error("--learning-rate must be above 0, --l2 0 or more, --dropout at least 0 and below 1")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

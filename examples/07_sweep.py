@@ -37,16 +37,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=32, help="size of the hidden layer")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the training examples")
     parser.add_argument("--batch-size", type=int, default=64, help="examples in a step")
-    parser.add_argument("--picture", type=Path, default=Path("sweep.png"), help="where the map goes")
-    parser.add_argument("--model", type=Path, default=Path("digits.safetensors"), help="where the best one goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/sweep.png"), help="where the map goes")
+    parser.add_argument("--model", type=Path, default=Path("output/digits.safetensors"), help="where the best one goes")
     chosen = parser.parse_args()
     if min(chosen.seeds, chosen.hidden, chosen.epochs, chosen.batch_size) < 1:
         parser.error("--seeds, --hidden, --epochs and --batch-size must be 1 or more")
     if min(chosen.learning_rates) <= 0 or min(chosen.l2) < 0:
         parser.error("--learning-rates must be above 0, --l2 0 or more")
-    for option, path in (("--picture", chosen.picture), ("--model", chosen.model)):
-        if not path.absolute().parent.is_dir():
-            parser.error(f"{option}: there is no folder {path.parent}")
+    for path in (chosen.picture, chosen.model):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -2,8 +2,6 @@
 
 Each is one file that needs nothing but a browser. Arrow keys step through forward propagation, the
 cost, the error terms, the gradients and the update; a click on a weight writes its derivative out.
-
-    python examples/10_page.py --folder .
 """
 
 import argparse
@@ -16,8 +14,9 @@ from sklearn.datasets import load_iris
 import funcnet as fn
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("."), help="where the pages go (default: here)")
+parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("output"), help="where the pages go")
 folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 jax.config.update("jax_enable_x64", True)
 

@@ -39,14 +39,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32, help="pictures in a step")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of plain gradient descent")
     parser.add_argument("--seed", type=int, default=0, help="of the wrong labels, the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("wrong_labels.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/wrong_labels.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if min(chosen.epochs, chosen.every, chosen.batch_size) < 1 or chosen.epochs < chosen.every:
         parser.error("--epochs, --every and --batch-size must be 1 or more, --epochs at least --every")
     if not 0 < chosen.share < 1 or chosen.learning_rate <= 0:
         parser.error("--share must be between 0 and 1, --learning-rate above 0")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

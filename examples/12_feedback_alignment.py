@@ -50,12 +50,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32, help="pictures in a step")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of plain gradient descent")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("feedback_alignment.png"), help="where the curves go")
+    parser.add_argument(
+        "--picture", type=Path, default=Path("output/feedback_alignment.png"), help="where the curves go"
+    )
     chosen = parser.parse_args()
     if min(chosen.epochs, chosen.batch_size) < 1 or chosen.learning_rate <= 0:
         parser.error("--epochs and --batch-size must be 1 or more, --learning-rate above 0")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=2048, help="pictures in a step, on average")
     parser.add_argument("--learning-rate", type=float, default=0.12, help="of gradient descent with momentum 0.9")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, weights, batches and noise")
-    parser.add_argument("--picture", type=Path, default=Path("privacy.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/privacy.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if min(chosen.hidden, chosen.epochs, chosen.batch_size) < 1:
         parser.error("--hidden, --epochs and --batch-size must be 1 or more")
@@ -70,8 +70,7 @@ def arguments() -> argparse.Namespace:
         parser.error("--learning-rate, --max-norm and --epsilons must be above 0, --delta between 0 and 1")
     if len(chosen.epsilons) > len(COLOURS):
         parser.error(f"--epsilons: {len(COLOURS)} at most, got {len(chosen.epsilons)}")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

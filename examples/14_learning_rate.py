@@ -45,12 +45,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20, help="passes over the digits")
     parser.add_argument("--batch-size", type=int, default=32, help="digits in a step")
     parser.add_argument("--seed", type=int, default=0, help="of the network's weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("learning_rate.png"), help="where maps and curves go")
+    parser.add_argument(
+        "--picture", type=Path, default=Path("output/learning_rate.png"), help="where maps and curves go"
+    )
     chosen = parser.parse_args()
     if min(chosen.epochs, chosen.batch_size) < 1 or min(chosen.learning_rates) <= 0:
         parser.error("--epochs and --batch-size must be 1 or more, --learning-rates above 0")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

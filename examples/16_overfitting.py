@@ -61,14 +61,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.5, help="share of hidden units left out; of inputs 0.2")
     parser.add_argument("--patience", type=int, default=10, help="epochs without improvement before the early end")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("few_digits.png"), help="where the curves go")
+    parser.add_argument("--picture", type=Path, default=Path("output/few_digits.png"), help="where the curves go")
     chosen = parser.parse_args()
     if not 50 <= chosen.examples <= 850 or min(chosen.epochs, chosen.batch_size, chosen.patience) < 1:
         parser.error("--examples must be 50 to 850, --epochs, --batch-size and --patience 1 or more")
     if chosen.learning_rate <= 0 or min(chosen.noise, chosen.l2) < 0 or not 0 <= chosen.dropout < 1:
         parser.error("--learning-rate must be above 0, --noise and --l2 0 or more, --dropout at least 0 and below 1")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

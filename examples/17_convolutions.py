@@ -70,12 +70,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--digit-epochs", type=int, default=30, help="passes over the digits")
     parser.add_argument("--epochs", type=int, default=3, help="passes over Fashion-MNIST")
     parser.add_argument("--seeds", type=int, default=1, help="trainings on Fashion-MNIST for each network")
-    parser.add_argument("--picture", type=Path, default=Path("convolutions.png"), help="where the kernels go")
+    parser.add_argument("--picture", type=Path, default=Path("output/convolutions.png"), help="where the kernels go")
     chosen = parser.parse_args()
     if min(chosen.splits, chosen.digit_epochs, chosen.epochs, chosen.seeds) < 1:
         parser.error("--splits, --digit-epochs, --epochs and --seeds must be 1 or more")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

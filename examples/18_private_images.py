@@ -64,7 +64,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.1, help="share of them whose label is made wrong")
     parser.add_argument("--states", type=int, default=10, help="of the training, two epochs apart, to look at")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, labels, weights, batches and noise")
-    parser.add_argument("--picture", type=Path, default=Path("private_images.png"), help="where the picture goes")
+    parser.add_argument(
+        "--picture", type=Path, default=Path("output/private_images.png"), help="where the picture goes"
+    )
     chosen = parser.parse_args()
     if min(chosen.epochs, chosen.batch_size, chosen.examples, chosen.states) < 1:
         parser.error("--epochs, --batch-size, --examples and --states must be 1 or more")
@@ -72,8 +74,7 @@ def arguments() -> argparse.Namespace:
         parser.error("--epsilon, --max-norm and --learning-rate must be above 0, --delta between 0 and 1")
     if not 0 < chosen.share < 1:
         parser.error("--share must be between 0 and 1")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -53,12 +53,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20, help="passes over the digits, a quarter over the clothes")
     parser.add_argument("--points", type=int, default=50, help="on the way from black to a picture")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("saliency.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/saliency.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if min(chosen.examples, chosen.epochs, chosen.points) < 1:
         parser.error("--examples, --epochs and --points must be 1 or more")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

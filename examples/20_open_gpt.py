@@ -40,14 +40,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=4, help="how often it writes on its way, the end included")
     parser.add_argument("--quick", action="store_true", help="240 updates and two samples, whatever is said above")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("attention.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/attention.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.steps, chosen.samples = 240, 2
     if chosen.samples < 1 or chosen.steps < 10 * chosen.samples:
         parser.error("--samples must be 1 or more, --steps 10 or more for each")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -50,14 +50,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-norm", type=float, default=20.0, help="what a passage's gradient is cut to")
     parser.add_argument("--learning-rate", type=float, default=8e-3, help="of Adam")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise")
-    parser.add_argument("--picture", type=Path, default=Path("private_text.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/private_text.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if min(chosen.epochs, chosen.batch_size) < 1 or chosen.passages < chosen.batch_size:
         parser.error("--epochs and --batch-size must be 1 or more, --passages at least --batch-size")
     if min(chosen.epsilon, chosen.max_norm, chosen.learning_rate) <= 0:
         parser.error("--epsilon, --max-norm and --learning-rate must be above 0")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -98,13 +98,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1500, help="updates, of 32 passages of 64 letters each")
     parser.add_argument("--quick", action="store_true", help="200 updates")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
-    parser.add_argument("--picture", type=Path, default=Path("through_time.png"), help="where the picture goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/through_time.png"), help="where the picture goes")
     chosen = parser.parse_args()
     chosen.steps = 200 if chosen.quick else chosen.steps
     if chosen.steps < 10:
         parser.error("--steps must be 10 or more")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

@@ -28,7 +28,7 @@ W_Q, W_K, W_V = ([[0.9, 0.1], [0.2, 0.8]], [[0.5, -0.3], [0.7, 0.4]], [[0.6, 0.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="One attention head by hand.")
-    parser.add_argument("--markdown", type=Path, help="write the sheet to this file too, its mathematics as LaTeX")
+    parser.add_argument("--markdown", type=Path, default=Path("output/head.md"), help="where the sheet goes, too")
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", True)  # the digits below are then those of a calculation by hand
 
@@ -37,9 +37,9 @@ def main() -> None:
     x, y = jnp.array(X), jnp.array(Y)
     sheet = fn.worksheet(NET, LOSS, params, x, y, learning_rate=0.5, digits=4)
     print(sheet)
-    if chosen.markdown:
-        chosen.markdown.write_text(sheet.to_markdown(), encoding="utf-8")
-        print(f"\nThe same as Markdown: {chosen.markdown}")
+    chosen.markdown.absolute().parent.mkdir(parents=True, exist_ok=True)
+    chosen.markdown.write_text(sheet.to_markdown(), encoding="utf-8")
+    print(f"\nThe same as Markdown: {chosen.markdown}")
 
     # The same by the library's own backward pass, and by jax.grad.
     bp = fn.backprop(NET, LOSS, params, x, y)

@@ -41,12 +41,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--l2", type=float, default=1e-3, help="strength α of the penalty α Σ w²")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the batches")
     parser.add_argument("--test-share", type=float, default=0.2, help="share of the pictures in the test set")
-    parser.add_argument("--picture", type=Path, default=Path("learning_curve.png"), help="where the curve goes")
+    parser.add_argument("--picture", type=Path, default=Path("output/learning_curve.png"), help="where the curve goes")
     chosen = parser.parse_args()
     if chosen.epochs < 1 or chosen.batch_size < 1 or not 0 < chosen.test_share < 1:
         parser.error("--epochs and --batch-size must be 1 or more, --test-share between 0 and 1")
-    if not chosen.picture.absolute().parent.is_dir():
-        parser.error(f"--picture: there is no folder {chosen.picture.parent}")
+    chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 

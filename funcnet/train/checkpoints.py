@@ -23,7 +23,7 @@ from funcnet.train.checkpoint_files import (
     path_of,
     remove,
 )
-from funcnet.train.descriptions import description_of, programs_of, versions
+from funcnet.train.descriptions import both_sides, description_of, programs_of, versions
 from funcnet.train.loop import Progress, ended, looks, taken_up
 from funcnet.train.measurements import larger_is_better, names
 from funcnet.train.options import Job
@@ -221,8 +221,9 @@ class Saver:
             saved, description = about["programs"], self.programs
         different = [name for name in description | saved if description.get(name) != saved.get(name)]
         if different:
+            pairs = (both_sides(saved.get(name), description.get(name)) for name in different)
             rows = "\n".join(
-                f"  {name}\n    saved: {saved.get(name)}\n    now:   {description.get(name)}" for name in different
+                f"  {name}\n    saved: {one}\n    now:   {other}" for name, (one, other) in zip(different, pairs)
             )
             raise ValueError(
                 f"checkpoint: {self.folder} holds another training.\n{rows}\nName another directory, make the two "

@@ -22,6 +22,8 @@ from funcnet.train.options import Data, Job, Options, on_host
 from funcnet.train.state import TrainState
 from funcnet.train.stopping import EarlyStopping
 
+WIDE = 90  # letters of one side of what differs
+
 FLAGS = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
 
 
@@ -85,6 +87,19 @@ def versions() -> dict[str, str]:
     """Of what the bits depend on."""
     modules = {"funcnet": importlib.import_module("funcnet"), "jax": jax, "jaxlib": jaxlib, "optax": optax}
     return {name: module.__version__ for name, module in modules.items()}
+
+
+def both_sides(saved: str | None, now: str | None) -> tuple[str, str]:
+    """Two texts that differ, to be shown: of long ones the part around the first difference."""
+    texts = str(saved), str(now)
+    first = next((place for place, (a, b) in enumerate(zip(*texts)) if a != b), min(map(len, texts)))
+    begin = max(first - WIDE // 2, 0)
+    return tuple(_part(text, begin if len(text) > WIDE else 0) for text in texts)  # type: ignore[return-value]
+
+
+def _part(text: str, begin: int) -> str:
+    end = begin + WIDE
+    return ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
 
 
 def _watched(stopping: EarlyStopping | None) -> str:

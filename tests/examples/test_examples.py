@@ -3,33 +3,14 @@
 import ast
 import gzip
 import importlib.util
-import os
-import pathlib
 import re
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from scripts import ROOT, run, started
 
 import funcnet as fn
-
-ROOT = pathlib.Path(__file__).parent.parent.parent
-
-
-def started(*arguments, cwd=ROOT):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-
-
-def run(*arguments, cwd=ROOT):
-    done = started(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Warning" not in done.stderr, done.stderr
-    return done.stdout
-
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 
@@ -174,10 +155,10 @@ def test_sweep_story(tmp_path):
     assert re.search(r"The best, number \d+: learning rate 0\.003, L2\(0\.", printed), printed
     for part in ("Held-out", "Test"):
         assert float(re.search(rf"{part} accuracy ([\d.]+)%", printed)[1]) >= 93, printed
-    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    assert (tmp_path / "output" / "sweep.png").stat().st_size > 10_000
     if importlib.util.find_spec("safetensors"):
         assert "It reads 360 of 360 test pictures as before." in printed
-        assert (tmp_path / "digits.safetensors").stat().st_size > 4 * (64 * 32 + 32 + 32 * 10 + 10)
+        assert (tmp_path / "output" / "digits.safetensors").stat().st_size > 4 * (64 * 32 + 32 + 32 * 10 + 10)
     else:
         assert "The model is not saved. save_model and load_model need safetensors" in printed
 
@@ -205,16 +186,6 @@ def test_pictures_of_the_readme(tmp_path):
 
 
 @pytest.mark.thorough
-def test_readme(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)))
-    printed = run(script, cwd=tmp_path)
-    assert "all right" in printed
-    assert re.search(r"```\n(1 verdict\n.*?)\n…", readme, re.DOTALL)[1] in printed
-
-
-@pytest.mark.thorough
 def test_wrong_labels_story(tmp_path):
     printed = run(ROOT / "examples" / "11_wrong_labels.py", "--epochs", 40, cwd=tmp_path)
     assert "1797 pictures, 90 with a wrong label" in printed
@@ -222,7 +193,7 @@ def test_wrong_labels_story(tmp_path):
         assert float(re.search(rf"^{score} +([\d.]+)%", printed, re.M)[1]) >= 70, printed
     named, found = (int(re.search(pattern, printed)[1]) for pattern in (r"of (\d+)\. Not wrong", r"Of the (\d+) wrong"))
     assert named >= 0.8 * found >= 0.8 * 60, printed
-    assert (tmp_path / "wrong_labels.png").stat().st_size > 10_000
+    assert (tmp_path / "output" / "wrong_labels.png").stat().st_size > 10_000
 
 
 @pytest.mark.thorough
@@ -236,7 +207,7 @@ def test_feedback_alignment_story(tmp_path):
     for rule, least, most in (("backpropagation", 0, 0), ("sign-symmetric", 20, 40), ("feedback alignment", 45, 65)):
         assert last(rf"^{rule}.* ([\d.]+)%$") >= max(93, alone + 3), printed
         assert least <= last(rf"^{rule}.* (\d+)°$") <= most, printed
-    assert (tmp_path / "feedback_alignment.png").stat().st_size > 10_000
+    assert (tmp_path / "output" / "feedback_alignment.png").stat().st_size > 10_000
 
 
 PRIVATE = ROOT / "examples" / "13_private_fashion.py"
@@ -285,7 +256,7 @@ def test_learning_rate_story(tmp_path):
     verdicts = ("learning rate too low", "healthy", "learning rate too high")
     for text, wanted in zip(said, (*verdicts, *verdicts), strict=True):
         assert [verdict for verdict in verdicts if verdict in text] == [wanted], printed
-    assert (tmp_path / "learning_rate.png").stat().st_size > 50_000
+    assert (tmp_path / "output" / "learning_rate.png").stat().st_size > 50_000
 
 
 @pytest.mark.thorough
@@ -305,7 +276,7 @@ def test_deep_sigmoid_story(tmp_path):
     ratio = float(re.search(r"rms of δ at layer 1 is ([\d.e-]+) of that at layer 9", printed)[1])
     assert ratio == pytest.approx(first / last, rel=0.3), printed  # of all examples, and of one batch
     assert "ReLU before any training: healthy" in printed
-    assert (tmp_path / "deep_sigmoid.png").stat().st_size > 50_000
+    assert (tmp_path / "output" / "deep_sigmoid.png").stat().st_size > 50_000
 
 
 @pytest.mark.thorough
@@ -325,7 +296,7 @@ def test_overfitting_story(tmp_path):
     assert "What diagnose says of Nothing done: 1 verdict\n\noverfitting (history)\n" in printed
     assert f"validation cost {lowest} at its least (epoch {epoch:.0f})" in printed
     assert [f"says of {name}: healthy" in printed for name in rows] == [True] * 3, printed
-    assert (tmp_path / "few_digits.png").stat().st_size > 50_000
+    assert (tmp_path / "output" / "few_digits.png").stat().st_size > 50_000
 
 
 @pytest.mark.thorough
@@ -351,7 +322,7 @@ def test_convolutions_story_does_without_fashion(tmp_path):
     quick = ("--splits", 1, "--digit-epochs", 1, "--data", tmp_path)
     printed = run(ROOT / "examples" / "17_convolutions.py", *quick, cwd=tmp_path)
     assert f"No Fashion-MNIST, then. There is no train-{PICTURES} or train-{PICTURES}.gz in {tmp_path}." in printed
-    assert (tmp_path / "convolutions.png").stat().st_size > 10_000
+    assert (tmp_path / "output" / "convolutions.png").stat().st_size > 10_000
 
 
 @pytest.mark.thorough
@@ -464,3 +435,48 @@ def test_one_head_story(tmp_path):
     assert len(keys) == 2, printed
     assert all(abs(float(key)) < 1e-15 for key in keys), printed
     assert r"\frac{\partial J}{\partial q_{2,1}}" in (tmp_path / "head.md").read_text()
+
+
+@pytest.mark.thorough
+def test_quantiles_story(tmp_path):
+    printed = run(ROOT / "examples" / "25_quantiles.py", "--splits", 3, cwd=tmp_path)
+    assert "all right" in printed
+    low, middle, high, within = (
+        float(share) for share in re.search(r"^ mean" + r" +(\d+)%" * 4, printed, re.M).groups()
+    )
+    assert low < 20, printed
+    assert 40 < middle < 60, printed
+    assert high > 80, printed
+    assert within == pytest.approx(high - low, abs=1.1), printed
+    assert within > 65, printed
+    assert (tmp_path / "output" / "quantiles.png").stat().st_size > 30_000
+
+
+@pytest.mark.thorough
+def test_from_elsewhere_story():
+    printed = run(ROOT / "examples" / "26_from_elsewhere.py")
+    for library in ("Equinox", "Flax"):
+        gap, found = re.search(rf"^{library} +(\S+e-?\+?\d+) +(\d+)$", printed, re.M).groups()
+        assert float(gap) < 1e-4, printed
+        assert int(found) > 70, printed
+        assert float(re.search(rf"^{library} +([\d.]+)%$", printed, re.M)[1]) > 98, printed
+
+
+@pytest.mark.thorough
+def test_tables_story(tmp_path):
+    printed = run(ROOT / "examples" / "27_tables.py", cwd=tmp_path)
+    ours, theirs = re.search(r"30-16-1 ([\d.]+)%, logistic regression ([\d.]+)%", printed).groups()
+    assert float(ours) > max(96, float(theirs) - 1), printed
+    ours, theirs = re.search(r"10-16-1 ([\d.]+), ridge regression ([\d.]+)", printed).groups()
+    assert float(ours) > float(theirs) - 0.03 > 0.4, printed
+    assert (tmp_path / "output" / "tables.png").stat().st_size > 30_000
+
+
+@pytest.mark.thorough
+def test_export_story(tmp_path):
+    printed = run(ROOT / "examples" / "28_export.py", cwd=tmp_path)
+    assert "funcnet imported: False" in printed
+    assert "a batch of 360: probabilities (360, 10)" in printed
+    assert float(re.search(r"differ by (\S+) at most", printed)[1]) < 1e-6, printed
+    assert float(re.search(r"([\d.]+)% of 360 test pictures", printed)[1]) > 96, printed
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["digits.bin"]

@@ -24,7 +24,7 @@ from table import disagreement, params_of, random
 
 import funcnet as fn
 from funcnet._core import fingerprints
-from funcnet.train import checkpoint_files, checkpoints, progress
+from funcnet.train import checkpoint_files, checkpoints, descriptions, progress
 from funcnet.train.checkpoints import Saver
 from funcnet.train.loop import Progress
 from funcnet.train.progress import Chunk
@@ -921,3 +921,12 @@ def test_epochs_that_are_not_watched_are_compared(tmp_path):
     fit(tmp_path, epochs=2, early_stopping=watched_from())
     with pytest.raises(ValueError, match=r"early stopping watches(.|\n)*now: +\('validation_r2', 0.0, 3\)"):
         fit(tmp_path, epochs=2, early_stopping=watched_from(start_from_epoch=3))
+
+
+def test_what_differs_is_shown_around_the_first_difference():
+    both = [f"({'a, ' * 60}{letter}{', z' * 60})" for letter in "bc"]
+    shown = descriptions.both_sides(*both)
+    assert [len(text) <= 92 for text in shown] == [True, True]
+    assert [text.replace(letter, "?") for text, letter in zip(shown, "bc")] == [shown[0].replace("b", "?")] * 2
+    assert descriptions.both_sides("Dense(2, 3)", None) == ("Dense(2, 3)", "None")
+    assert descriptions.both_sides("a" * 100, "a" * 100 + "b")[1].endswith("aab")
