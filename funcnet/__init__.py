@@ -1,27 +1,79 @@
 """funcnet: feed-forward networks whose backward pass is written by hand and returned as a value.
 
-Networks
-    `mlp` and `Chain` build them from layers: `Dense`, `Conv`, activations such as `ReLU`, pools, norms, `Residual`,
-    `Parallel`, `Dropout`; for sequences `Embedding`, `Attention`, `GRU` and others, of which `gpt` makes a transformer.
-    Losses such as `CrossEntropy` and penalties such as `L2` say what they are trained on.
-Propagation
-    `init` draws parameters; `forward`, `backward` and `gradient` are the steps of backpropagation, `backprop` is all of
-    them at once with everything kept, `value_and_grad` the cost and its gradient.
-Per example
-    `example_square_norms`, `example_gradients`, `clipped_gradient` and others are contractions of one `backprop`.
-Curvature
-    `ggn_diagonal`, `kronecker_factors`, `scale_by_kfac`.
-Texts
-    `generate` lets a text go on; `windows` makes examples of a long array of tokens.
-Training
-    `fit` and `fit_many` run whole trainings in one compiled program; `train_epoch` is one epoch; `evaluate` is what is
-    recorded of validation data; `Checkpoint` and `load_checkpoint` keep what was trained.
-Looking and checking
-    `explain`, `explain_page`, `worksheet`, `summary`, `diagnose`, `plot_…`; `check_gradients`, `check_layer`.
-Files
-    `to_json`, `from_json`, `save_model`, `load_model`.
+The public names by what one comes for. `help(funcnet.fit)` and the like hold formulas, shapes and an example each; the
+first example is in the README. In signatures ArrayLike is what becomes an array (JAX's and NumPy's, numbers, nested
+lists, pandas' tables), Tree any pytree of arrays.
 
-The first example is in the README; `help(funcnet.fit)` and the like hold formulas, shapes and an example each.
+Build a network:
+    - whole: `mlp`, and `gpt`, a transformer
+    - of layers: `Chain` one after the other, `Parallel` side by side, `Residual` around, `Repeat` over and over
+    - every input to every unit: `Dense`
+    - activations: `Sigmoid`, `Tanh`, `ReLU`, `LeakyReLU`, `ELU`, `SELU`, `GELU`, `SiLU`, `Softplus`, `Softsign`,
+      `Softmax`, `LogSoftmax`, `Identity`
+    - norms: `LayerNorm`, `RMSNorm`, `GroupNorm`, `FrozenBatchNorm`
+    - against overfitting: `Dropout`, and the penalties below
+    - for less memory: `Remat`
+
+Images:
+    - convolutions: `Conv`, `ConvTranspose`
+    - pools: `MaxPool`, `AvgPool`, `GlobalAveragePool`; before a Dense: `Flatten`
+    - other pictures of the same: `RandomShift`, `RandomFlip`
+
+Sequences and texts:
+    - tokens: `Embedding`, `Tied`; a long array of them cut into examples: `windows`
+    - attention: `Attention`, where a position stands: `LearnedPositions`, `Rotary`; behind it: `Gated`
+    - recurrent: `GRU`, `LSTM`; their last state: `Last`
+    - a text that goes on: `generate`
+
+What is learned:
+    - numbers: `SquaredError`, `AbsoluteError`, `Huber`, `LogCosh`
+    - classes: `CrossEntropy`, `BinaryCrossEntropy`; classes of unequal numbers: `class_weights`
+    - penalties: `L1`, `L2`, `ElasticNet`
+
+Where it starts:
+    - parameters: `init` draws them, `from_weights` takes them
+    - how they are drawn: `Uniform`, `Normal`, `GlorotUniform`, `GlorotNormal`, `HeUniform`, `HeNormal`,
+      `LecunNormal`, `Zeros`, `Constant`
+
+Backpropagation by hand:
+    - forward: `predict`, `forward`, `cost`
+    - backward: `backward`, `gradient`; both and the cost: `value_and_grad`; everything kept: `backprop`, a `Backprop`
+    - inside other JAX programs: `as_function`, `as_cost`
+    - other learning rules: `FeedbackAlignment`, `SignSymmetric`
+
+Train:
+    - whole trainings: `fit` one, `fit_many` side by side; what they give: `History`, `Trainings`
+    - an epoch: `train_epoch`, from a `TrainState` made by `train_state`
+    - when to end: `EarlyStopping`; saved now and then: `Checkpoint`, `load_checkpoint`
+    - how good it is: `evaluate`, with `Accuracy`, `TopK`, `F1`, `R2`, `MeanAbsoluteError`, `Perplexity`
+    - privately: `Privacy`, `noise_multiplier`; its parts: `clipped_gradient`, `private_gradient`
+
+Keep a network:
+    - with its parameters: `save_model`, `load_model`; without: `to_json`, `from_json`
+
+See how it works:
+    - the derivative of one weight: `explain`; all numbers of a step: `worksheet`; how many there are: `factor_counts`
+    - a page to step through: `explain_page`
+    - sizes, layer by layer: `summary`
+    - pictures: `plot_cost_surface`, `plot_decision_regions`, `plot_weights`, `plot_confusion`
+
+Find out what is wrong:
+    - why it does not learn: `diagnose`, a `Diagnosis` of `Verdict`s
+    - signals, layer by layer: `gradient_flow`, `plot_gradient_flow`
+    - whether derivatives are right: `check_gradients`, `check_layer`, `check_function`
+
+Each example's gradient:
+    - itself: `example_gradients`; any weighting: `weighted_gradient`
+    - how long: `example_square_norms`, `plot_gradient_norms`; towards each other: `example_gram`, `example_cosines`
+    - how they scatter: `gradient_moments`, `noise_scale`
+
+Curvature:
+    - diagonals: `ggn_diagonal`, `empirical_fisher_diagonal`
+    - K-FAC: `kronecker_factors`, `KroneckerPair`s; as an optimiser: `scale_by_kfac`, `KfacState`
+
+Write your own:
+    - a class of values: `spec`; of what: `Layer`, `Combinator`, `Loss`, `Penalty`, `Initializer`, `Metric`
+    - for combinators: `layer_forward`, `pull`, `contract`, `child_key`; their type of parameters: `Params`
 """
 
 # The public names, listed once, in the order in which a newcomer meets them. `__all__` is made of this list.

@@ -64,6 +64,17 @@ class AbsoluteError:
     """Σ_k |a_k - y_k|. Its derivative is the sign of a - y, and 0 at 0.
 
     Its second derivative is 0 wherever there is one, so it has no Gauss-Newton matrix.
+
+    Raises:
+        ValueError: output and target of other shapes.
+        TypeError: a target of another type than the output.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> a, y = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, 4.0]])
+        >>> costs, delta = fn.AbsoluteError().value(a, y), fn.AbsoluteError().delta(a, y)
+        >>> print(*(f"{number:.3f}" for number in (*costs, *delta[0])))
+        2.500 1.000 -1.000
     """
 
     formula: ClassVar[tuple[str, str]] = ("|a - y|", "sign(a - y)")
@@ -82,6 +93,20 @@ class Huber:
     """½ e² where |e| = |a - y| ≤ threshold, threshold (|e| - ½ threshold) beyond (Huber, 1964).
 
     Its derivative is e, clipped to ±threshold; its second is 1 up to the threshold and 0 beyond.
+
+    Args:
+        threshold: above 0.
+
+    Raises:
+        ValueError: output and target of other shapes; a threshold that is not above 0.
+        TypeError: a target of another type than the output.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> a, y = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, 4.0]])
+        >>> costs, delta = fn.Huber().value(a, y), fn.Huber().delta(a, y)
+        >>> print(*(f"{number:.3f}" for number in (*costs, *delta[0])))
+        1.625 0.500 -1.000
     """
 
     threshold: float = 1.0
@@ -113,6 +138,17 @@ class LogCosh:
     """Σ_k log cosh(a_k - y_k): ½ e² near 0, |e| - log 2 far away.
 
     Its derivative is tanh(a - y), its second 1 / cosh²(a - y).
+
+    Raises:
+        ValueError: output and target of other shapes.
+        TypeError: a target of another type than the output.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> a, y = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, 4.0]])
+        >>> costs, delta = fn.LogCosh().value(a, y), fn.LogCosh().delta(a, y)
+        >>> print(*(f"{number:.3f}" for number in (*costs, *delta[0])))
+        1.445 0.462 -0.964
     """
 
     formula: ClassVar[tuple[str, str]] = ("log(cosh(a - y))", "tanh(a - y)")

@@ -52,7 +52,14 @@ class L2:
 
 @spec
 class L1:
-    """α Σ |w|, with derivative α sign(w) (0 at 0). See `L2` for arguments and errors (Tibshirani, 1996)."""
+    """α Σ |w|, with derivative α sign(w) (0 at 0). See `L2` for arguments and errors (Tibshirani, 1996).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> params = {"w": jnp.array([[3.0, -4.0]]), "b": jnp.array([9.0, 9.0])}
+        >>> fn.L1(0.5).value(params).tolist(), fn.L1(0.5).gradient(params)["w"].tolist()
+        (3.5, [[0.5, -0.5]])
+    """
 
     strength: ArrayLike
     on: tuple[str, ...] = ("w",)
@@ -71,7 +78,21 @@ class L1:
 
 @spec
 class ElasticNet:
-    """l1 Σ |w| + l2 Σ w²: `L1(l1)` and `L2(l2)` together (Zou & Hastie, 2005)."""
+    """l1 Σ |w| + l2 Σ w²: `L1(l1)` and `L2(l2)` together (Zou & Hastie, 2005).
+
+    Args:
+        l1, l2: strengths, as `L2` takes one.
+        on: as for `L2`.
+
+    Raises:
+        ValueError: as for `L2`.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> params = {"w": jnp.array([[3.0, -4.0]]), "b": jnp.array([9.0, 9.0])}
+        >>> fn.ElasticNet(l1=0.5, l2=0.5).value(params).tolist(), fn.ElasticNet(0.5, 0.5).gradient(params)["w"].tolist()
+        (16.0, [[3.5, -4.5]])
+    """
 
     l1: ArrayLike
     l2: ArrayLike

@@ -152,6 +152,9 @@ def gradient(net: AnyLayer, tape: Tree, deltas: Tree) -> Tree:
     Returns:
         A tree like the parameters, in the accumulation type (float32 or better): the sum over examples.
 
+    Raises:
+        TypeError: `net` is not a layer.
+
     Example:
         >>> import funcnet as fn, jax, jax.numpy as jnp
         >>> net = fn.Dense(2, 1)

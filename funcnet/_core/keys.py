@@ -24,6 +24,19 @@ def child_key(key: jax.Array | Context | None, number: int | jax.Array) -> jax.A
     """The key of a combinator's child, from the combinator's own: None, one, or one per example.
 
     From the `Context` that funcnet's combinators hand on: the same context with the child's key.
+
+    Args:
+        key: the combinator's own key, or the context it was handed.
+        number: the child's, from 0; another number gives another key.
+
+    Returns:
+        A key or keys as they came, or None, or the context.
+
+    Example:
+        >>> import funcnet as fn, jax
+        >>> keys = jax.random.split(jax.random.key(0), 5)  # one for each of 5 examples
+        >>> fn.child_key(keys, 1).shape, fn.child_key(None, 1) is None
+        ((5,), True)
     """
     if key is None:
         return None

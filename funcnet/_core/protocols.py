@@ -66,6 +66,26 @@ class Layer(Protocol):
       its row is `"b"`. Norms, sums and products above and K-FAC's factors follow from it. Integers (m, T) as inputs
       are unit vectors, given by the place of their 1: only the factors follow, and the matrix is the layer's one
       parameter. A layer whose `as_dense` is not None gives the form for all inputs.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> @fn.spec
+        ... class Scale:
+        ...     n: int
+        ...
+        ...     def init(self, key):
+        ...         return {"g": jnp.ones(self.n)}
+        ...
+        ...     def forward(self, params, x):
+        ...         return params["g"] * x, x
+        ...
+        ...     def backward(self, params, tape, delta):
+        ...         return params["g"] * delta, delta
+        ...
+        ...     def gradient(self, tape, deltas):
+        ...         return {"g": jnp.sum(tape * deltas, axis=range(deltas.ndim - 1))}
+        >>> fn.check_layer(Scale(2), {"g": jnp.array([2.0, -3.0])}, jnp.array([[1.0, 4.0], [2.0, 5.0]])).ok
+        True
     """
 
     def __hash__(self) -> int:
@@ -96,6 +116,28 @@ class Combinator(Protocol):
     child's share of a tree like params); without it the children are those in its fields. A stack of layers with
     parameters in front also has `join(parts)`, which puts such shares together again. `step(params, x, cache, place)`
     hands each child its share of the cache, by `layer_step`, and gives (y, cache).
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> @fn.spec
+        ... class Half:
+        ...     layer: fn.Layer | fn.Combinator
+        ...
+        ...     def init(self, key):
+        ...         return self.layer.init(key)
+        ...
+        ...     def forward(self, params, x, context=None):
+        ...         y, tape = fn.layer_forward(self.layer, params, x, context)
+        ...         return y / 2, tape
+        ...
+        ...     def backward(self, params, tape, delta):
+        ...         return self.layer.backward(params, tape, delta / 2)
+        ...
+        ...     def contract(self, f, *kept):
+        ...         return fn.contract(self.layer, f, *kept)
+        >>> half = Half(fn.mlp((2, 3, 1)))
+        >>> fn.check_layer(half, half.init(jax.random.key(0)), jnp.array([[1.0, 4.0], [2.0, 5.0]])).ok
+        True
     """
 
     def __hash__(self) -> int:
@@ -128,6 +170,19 @@ class Loss(Protocol):
     it may add `hessian_columns(output, y=None)` and `sample(key, output)`: see `funcnet.losses`. `formula`, the cost of
     an output and its derivative as texts in a, y, p (probability) and C (number of outputs), is printed by page and
     worksheet; `class_formula` in p is that of a class.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> @fn.spec
+        ... class FourthPower:
+        ...     def value(self, output, y):
+        ...         return jnp.sum((output - y) ** 4, axis=-1)
+        ...
+        ...     def delta(self, output, y):
+        ...         return 4 * (output - y) ** 3
+        >>> net, x = fn.Dense(1, 1), jnp.ones((2, 1))
+        >>> fn.check_gradients(net, FourthPower(), fn.from_weights(net, [[[2.0]]]), x, 0 * x).ok
+        True
     """
 
     def value(self, output: jax.Array, y: jax.Array) -> jax.Array:
@@ -139,7 +194,22 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Penalty(Protocol):
-    """A cost of the parameters themselves, added once to J."""
+    """A cost of the parameters themselves, added once to J.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> @fn.spec
+        ... class FourthPower:
+        ...     def value(self, params):
+        ...         return sum(jnp.sum(w**4) for w in jax.tree.leaves(params))
+        ...
+        ...     def gradient(self, params):
+        ...         return jax.tree.map(lambda w: 4 * w**3, params)
+        >>> net, x = fn.Dense(1, 1), jnp.ones((2, 1))
+        >>> params = fn.from_weights(net, [[[2.0]]])
+        >>> fn.check_gradients(net, fn.SquaredError(), params, x, x, penalty=FourthPower()).ok
+        True
+    """
 
     def value(self, params: Params) -> jax.Array:
         """The scalar that is added to J."""
@@ -150,7 +220,17 @@ class Penalty(Protocol):
 
 @runtime_checkable
 class Initializer(Protocol):
-    """Starting values for a weight matrix."""
+    """Starting values for a weight matrix.
+
+    Example:
+        >>> import funcnet as fn, jax, jax.numpy as jnp
+        >>> @fn.spec
+        ... class Unit:
+        ...     def __call__(self, key, shape, dtype):
+        ...         return jnp.eye(*shape, dtype=dtype)
+        >>> fn.Dense(2, 2, init=Unit()).init(jax.random.key(0))["w"].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
 
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """An array of this shape and type."""

@@ -37,6 +37,15 @@ def layer_forward(
         params: its parameters.
         x: its input.
         context: its own, from `funcnet.child_key(context, i)`; a key alone, or None.
+
+    Returns:
+        Its output and its tape.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.layer_forward(fn.ReLU(), (), jnp.array([[-1.0, 2.0]]))
+        >>> y.tolist()
+        [[0.0, 2.0]]
     """
     context = context_of(context)
     if hasattr(layer, "pull"):
@@ -88,6 +97,16 @@ def pull(layer: Any, f: LeafFunction, params: Params, tape: Tree, delta: jax.Arr
 
     Returns:
         ∂J_i/∂x, and a tree like the parameters with f's results in the place of each leaf layer's.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Chain(fn.Dense(1, 1), fn.Tanh())
+        >>> params = fn.from_weights(net, [[[0.0]]])
+        >>> y, tape = fn.forward(net, params, [[1.0], [3.0]])
+        >>> by_hand = lambda leaf, tape, deltas: leaf.gradient(tape, deltas)
+        >>> input_delta, grads = fn.pull(net, by_hand, params, tape, y - 1)
+        >>> grads[0]["w"].tolist()
+        [[-4.0]]
     """
     if hasattr(layer, "pull"):
         return layer.pull(f, params, tape, delta)
@@ -98,9 +117,24 @@ def pull(layer: Any, f: LeafFunction, params: Params, tape: Tree, delta: jax.Arr
 def contract(layer: AnyLayer, f: LeafFunction, *kept: Tree) -> Tree:
     """`f(leaf, *kept)` at every leaf layer of `layer`, as a tree like its parameters.
 
-    `kept` is the tape and the deltas of one pass, or of two in turn. Every quantity that funcnet takes from a
-    backward pass is one contraction: the gradient is
-    `contract(net, lambda leaf, tape, deltas: leaf.gradient(tape, deltas), tape, deltas)`.
+    Every quantity that funcnet takes from a backward pass is one contraction.
+
+    Args:
+        layer: a layer.
+        f: of a leaf layer and its share of `kept`.
+        kept: the tape and the deltas of one pass, or of two in turn.
+
+    Returns:
+        A tree like the parameters with f's results in the place of each leaf layer's.
+
+    Example:
+        >>> import funcnet as fn
+        >>> net = fn.Chain(fn.Dense(1, 1), fn.Tanh())
+        >>> params = fn.from_weights(net, [[[0.0]]])
+        >>> bp = fn.backprop(net, fn.SquaredError(), params, [[1.0], [3.0]], [[1.0], [2.0]])
+        >>> by_hand = lambda leaf, tape, deltas: leaf.gradient(tape, deltas)  # what `fn.gradient` asks of each
+        >>> fn.contract(net, by_hand, bp.tape, bp.deltas)[0]["w"].tolist()
+        [[-7.0]]
     """
     if not hasattr(layer, "contract"):
         return f(layer, *kept)

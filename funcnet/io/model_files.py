@@ -60,6 +60,15 @@ def load_model(path: str | os.PathLike[str], layers: Iterable[type] = ()) -> tup
         ImportError: safetensors is not installed.
         FileNotFoundError: there is no such file.
         ValueError: a file that is damaged, or not from `save_model`; a layer that is not known.
+
+    Example:
+        >>> import funcnet as fn, os, tempfile
+        >>> net = fn.Dense(2, 1)
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> fn.save_model(path, net, fn.from_weights(net, [[[1.0], [2.0]]]))
+        >>> again, params = fn.load_model(path)
+        >>> again, params["w"].tolist()
+        (Dense(2, 1), [[1.0], [2.0]])
     """
     read, _ = _safetensors()
     with open(path, "rb"):  # a missing file, or one without permission, raises its own error

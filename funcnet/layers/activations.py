@@ -21,7 +21,15 @@ from funcnet.layers.base import Parameterless, Pass
 
 @spec
 class Sigmoid(Parameterless):
-    """y = 1 / (1 + e⁻ˣ). The tape is y, since f' = y (1 - y)."""
+    """y = 1 / (1 + e⁻ˣ). The tape is y, since f' = y (1 - y).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Sigmoid().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.Sigmoid().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        0.269 0.881 0.197 0.105
+    """
 
     steepest: ClassVar[float] = 0.25
     formula: ClassVar[tuple[str, str]] = ("1 / (1 + exp(-z))", "a (1 - a)")
@@ -37,7 +45,15 @@ class Sigmoid(Parameterless):
 
 @spec
 class Tanh(Parameterless):
-    """y = tanh x. The tape is y, since f' = 1 - y²."""
+    """y = tanh x. The tape is y, since f' = 1 - y².
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Tanh().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.Tanh().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.762 0.964 0.420 0.071
+    """
 
     steepest: ClassVar[float] = 1.0
     formula: ClassVar[tuple[str, str]] = ("tanh(z)", "1 - a²")
@@ -53,7 +69,15 @@ class Tanh(Parameterless):
 
 @spec
 class ReLU(Parameterless):
-    """y = max(x, 0), with f'(0) = 0. The tape is y: positive just where x is (Nair & Hinton, 2010)."""
+    """y = max(x, 0), with f'(0) = 0. The tape is y: positive just where x is (Nair & Hinton, 2010).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.ReLU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.ReLU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        0.000 2.000 0.000 1.000
+    """
 
     formula: ClassVar[tuple[str, str]] = ("max(0, z)", "1 where z > 0, else 0")
 
@@ -67,7 +91,21 @@ class ReLU(Parameterless):
 
 @spec
 class LeakyReLU(Parameterless):
-    """y = x for x ≥ 0, slope · x below. The tape is y: it has the sign of x (Maas et al., 2013)."""
+    """y = x for x ≥ 0, slope · x below. The tape is y: it has the sign of x (Maas et al., 2013).
+
+    Args:
+        slope: above 0.
+
+    Raises:
+        ValueError: a slope that is not above 0.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.LeakyReLU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.LeakyReLU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.010 2.000 0.010 1.000
+    """
 
     slope: float = 0.01
 
@@ -89,7 +127,21 @@ class LeakyReLU(Parameterless):
 
 @spec
 class ELU(Parameterless):
-    """y = x for x > 0, alpha (eˣ - 1) below (Clevert et al., 2016). The tape is f': y + alpha would lose its digits."""
+    """y = x for x > 0, alpha (eˣ - 1) below (Clevert et al., 2016). The tape is f': y + alpha would lose its digits.
+
+    Args:
+        alpha: above 0.
+
+    Raises:
+        ValueError: an alpha that is not above 0.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.ELU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.ELU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.632 2.000 0.368 1.000
+    """
 
     alpha: float = 1.0
 
@@ -111,7 +163,15 @@ class ELU(Parameterless):
 
 @spec
 class SELU(Parameterless):
-    """y = scale · ELU(x, alpha), constants that keep mean 0 and variance 1 (Klambauer et al., 2017). The tape is f'."""
+    """y = scale · ELU(x, alpha), constants that keep mean 0 and variance 1 (Klambauer et al., 2017). The tape is f'.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.SELU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.SELU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -1.111 2.101 0.647 1.051
+    """
 
     alpha: ClassVar[float] = 1.6732632423543772848170429916717
     scale: ClassVar[float] = 1.0507009873554804934193349852946
@@ -134,6 +194,13 @@ class GELU(Parameterless):
 
     Args:
         approximate: Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), as most networks in use have it.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.GELU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.GELU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.159 1.955 -0.083 1.086
     """
 
     approximate: bool = True
@@ -162,7 +229,15 @@ class GELU(Parameterless):
 
 @spec
 class SiLU(Parameterless):
-    """y = x σ(x), also called swish (Elfwing et al., 2018). The tape is f' = σ + y (1 - σ)."""
+    """y = x σ(x), also called swish (Elfwing et al., 2018). The tape is f' = σ + y (1 - σ).
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.SiLU().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.SiLU().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.269 1.762 0.072 1.091
+    """
 
     formula: ClassVar[tuple[str, str]] = ("z σ(z)", "σ(z) + a (1 - σ(z))")
 
@@ -176,7 +251,15 @@ class SiLU(Parameterless):
 
 @spec
 class Softplus(Parameterless):
-    """y = log(1 + eˣ). The tape is y, since f' = σ(x) = 1 - e⁻ʸ."""
+    """y = log(1 + eˣ). The tape is y, since f' = σ(x) = 1 - e⁻ʸ.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Softplus().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.Softplus().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        0.313 2.127 0.269 0.881
+    """
 
     formula: ClassVar[tuple[str, str]] = ("log(1 + exp(z))", "1 / (1 + exp(-z))")
 
@@ -190,7 +273,15 @@ class Softplus(Parameterless):
 
 @spec
 class Softsign(Parameterless):
-    """y = x / (1 + |x|) (Bergstra et al., 2009). The tape is y, since f' = 1 / (1 + |x|)² = (1 - |y|)²."""
+    """y = x / (1 + |x|) (Bergstra et al., 2009). The tape is y, since f' = 1 / (1 + |x|)² = (1 - |y|)².
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Softsign().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.Softsign().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -0.500 0.667 0.250 0.111
+    """
 
     formula: ClassVar[tuple[str, str]] = ("z / (1 + |z|)", "(1 - |a|)²")
 
@@ -208,6 +299,13 @@ class Softmax(Parameterless):
 
     For classification leave it out and give the logits to `CrossEntropy`, which stays exact
     where the probabilities here round to 0.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Softmax().forward((), jnp.array([[0.0, 1.0]]))
+        >>> input_delta, _ = fn.Softmax().backward((), tape, jnp.array([[1.0, 0.0]]))
+        >>> print(*(f"{number:.3f}" for number in (*y[0], *input_delta[0])))
+        0.269 0.731 0.197 -0.197
     """
 
     elementwise: ClassVar[bool] = False
@@ -225,7 +323,15 @@ class Softmax(Parameterless):
 
 @spec
 class LogSoftmax(Parameterless):
-    """y = x - log Σ eˣ over the last axis. The tape is y: ∂J/∂x = δ - eʸ Σ δ."""
+    """y = x - log Σ eˣ over the last axis. The tape is y: ∂J/∂x = δ - eʸ Σ δ.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.LogSoftmax().forward((), jnp.array([[0.0, 1.0]]))
+        >>> input_delta, _ = fn.LogSoftmax().backward((), tape, jnp.array([[1.0, 0.0]]))
+        >>> print(*(f"{number:.3f}" for number in (*y[0], *input_delta[0])))
+        -1.313 -0.313 0.731 -0.731
+    """
 
     elementwise: ClassVar[bool] = False
 
@@ -240,7 +346,15 @@ class LogSoftmax(Parameterless):
 
 @spec
 class Identity(Parameterless):
-    """y = x. The tape is empty."""
+    """y = x. The tape is empty.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> y, tape = fn.Identity().forward((), jnp.array([-1.0, 2.0]))
+        >>> slope, _ = fn.Identity().backward((), tape, jnp.ones(2))
+        >>> print(*(f"{number:.3f}" for number in (*y, *slope)))
+        -1.000 2.000 1.000 1.000
+    """
 
     formula: ClassVar[tuple[str, str]] = ("z", "1")
 

@@ -104,6 +104,9 @@ class Residual(OneLayer):
     Parameters, tape and deltas are f's own. Backwards the error signal takes both ways:
     ∂J/∂x = δ + ∂f(x)/∂x · δ.
 
+    Args:
+        layer: f, with as many features at its end as at its beginning.
+
     Raises:
         TypeError: `layer` is not a layer.
         ValueError: `layer` does not give as many features as it takes.

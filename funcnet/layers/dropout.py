@@ -21,6 +21,9 @@ class Dropout(Parameterless):
     Args:
         rate: the probability to leave a unit out, 0 ≤ rate < 1.
 
+    Raises:
+        ValueError: a rate out of this range.
+
     Example:
         >>> import funcnet as fn, jax, jax.numpy as jnp
         >>> y, mask = fn.Dropout(0.5).forward((), jnp.ones((1, 6)), jax.random.key(1))

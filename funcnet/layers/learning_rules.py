@@ -30,6 +30,10 @@ class FeedbackAlignment(OneLayer):
         seed: what B is drawn from. It has nothing in common with the network's own starting values, whatever key
             those are drawn from.
 
+    Raises:
+        TypeError: `layer` is not a layer, or `seed` not a whole number.
+        ValueError: a seed out of 0 … 2³² - 1.
+
     Example:
         >>> import funcnet as fn
         >>> fn.FeedbackAlignment(fn.mlp((64, 32, 10)), seed=1)
@@ -58,6 +62,12 @@ class SignSymmetric(OneLayer):
     As with `FeedbackAlignment`, what comes out is no gradient.
 
     Source: Liao, Leibo and Poggio, 2016.
+
+    Args:
+        layer: a network.
+
+    Raises:
+        TypeError: `layer` is not a layer.
 
     Example:
         >>> import funcnet as fn

@@ -105,6 +105,9 @@ class Remat(OneLayer):
     Args:
         layer: any layer.
 
+    Raises:
+        TypeError: `layer` is not a layer.
+
     Example:
         >>> import funcnet as fn
         >>> fn.Repeat(fn.Remat(fn.Residual(fn.Chain(fn.Dense(4, 4), fn.Tanh()))), 48).n_out

@@ -16,6 +16,19 @@ class Metric(Protocol):
     """A number for the outputs of a whole data set. One of your own is a class under `funcnet.spec`.
 
     `name` and `larger_is_better` may be attributes of the class.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> @fn.spec
+        ... class Bias:
+        ...     name = "bias"
+        ...     larger_is_better = False
+        ...
+        ...     def value(self, output, y, weights):
+        ...         return jnp.mean(output - y)
+        >>> net, x = fn.Dense(1, 1), jnp.array([[1.0], [3.0]])
+        >>> fn.evaluate(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), (x, x), metrics=[Bias()])
+        {'cost': 2.5, 'bias': 2.0}
     """
 
     @property
@@ -61,6 +74,18 @@ class TopK:
     """The share of examples whose class is among the k largest outputs; of several labels, one or more of them.
 
     y as for `Accuracy`: classes, probabilities, or answers of 0 and 1.
+
+    Args:
+        k: 1 or more.
+
+    Raises:
+        ValueError: a k below 1, or, when it is computed, of more than there are outputs.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> outputs = jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+        >>> float(fn.TopK(2).value(outputs, jnp.array([1, 2]), None))
+        0.5
     """
 
     k: int
@@ -87,7 +112,13 @@ class TopK:
 
 @spec
 class MeanAbsoluteError:
-    """The mean of |a - y| over examples, positions and features."""
+    """The mean of |a - y| over examples, positions and features.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> round(float(fn.MeanAbsoluteError().value(jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [3.0]]), None)), 4)
+        0.5
+    """
 
     larger_is_better = False
     name = "mean_absolute_error"
@@ -102,6 +133,11 @@ class R2:
     """1 - Σ (a - y)² / Σ (y - mean y)², the mean of it over features: the share of variance explained.
 
     No mean over examples. A target that never varies has none to explain: NaN.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> round(float(fn.R2().value(jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [3.0]]), None)), 4)
+        0.5
     """
 
     larger_is_better = True
@@ -142,6 +178,12 @@ class F1:
     """The mean over classes of 2 TP / (2 TP + FP + FN) ("macro"); with a single output, of class 1 alone.
 
     No mean over examples. A class that is neither in y nor read counts as 0.
+
+    Example:
+        >>> import funcnet as fn, jax.numpy as jnp
+        >>> outputs = jnp.array([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])  # read as 0, 1, 0
+        >>> round(float(fn.F1().value(outputs, jnp.array([0, 1, 1]), None)), 4)
+        0.6667
     """
 
     larger_is_better = True

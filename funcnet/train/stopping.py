@@ -24,6 +24,11 @@ class EarlyStopping:
         ValueError: a patience below 1, or a negative number.
 
     Source: Prechelt, "Early stopping, but when?", 1998.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.EarlyStopping(monitor="validation_accuracy", patience=5)
+        EarlyStopping(monitor='validation_accuracy', patience=5)
     """
 
     monitor: str = "validation_cost"

@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -74,6 +75,10 @@ def test_every_public_name_is_listed_once_and_documented():
     for name in fn.__all__:
         if callable(getattr(fn, name)):
             assert getattr(fn, name).__doc__, name
+
+
+def test_the_packages_docstring_names_every_public_name_once():
+    assert sorted(re.findall(r"`(\w+)`", fn.__doc__)) == sorted(fn.__all__)
 
 
 def test_dir_shows_the_public_names_and_little_else():
