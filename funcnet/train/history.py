@@ -102,7 +102,7 @@ class History(dict[str, Any]):
         Blue is the training, orange the validation; with early stopping a line marks the best epoch.
 
         Args:
-            ax: matplotlib axes to draw on; None makes a figure of its own.
+            ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
         Returns:
             The axes. `ax.figure.savefig(path)` keeps the picture.

@@ -109,7 +109,7 @@ class Trainings:
 
         Args:
             column, rows, columns: as for `grid`.
-            ax: matplotlib axes to draw on; None makes a figure of its own.
+            ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
         Returns:
             The axes. `ax.figure.savefig(path)` keeps the picture.
