@@ -11,7 +11,7 @@ from funcnet.derivations.terms import Part, Path, Terms
 WIDTH = 100
 EXAMPLES = 10  # parts of so many examples are listed
 
-# tr:nth-child(n) is any tr; a notebook's own style sheet, with stripes and cells to the right, outweighs less.
+# tr:nth-child(n) is any tr, and outweighs a notebook's style sheet, which stripes rows and moves cells to the right.
 STYLE = """<style>
 .funcnet-derivation { font: 15px/1.5 system-ui, sans-serif; overflow-x: auto; }
 .funcnet-derivation table { border-collapse: collapse; margin: .4em 0 .8em; background: none; }

@@ -64,7 +64,8 @@ LOOKS = (
     Look("give optimizer=.", done=False, what="rate"),
 )
 COLUMNS = {"cost": [3.0, jnp.nan], "a<b> & c": [1.0, 2.0]}
-BP = fn.Backprop(jnp.ones(3), jnp.ones((3, 1)), [X := jnp.ones((3, 2)), ()], [X, [X, {"<": X}]], X)
+X = jnp.ones((3, 2))
+BP = fn.Backprop(jnp.ones(3), jnp.ones((3, 1)), [X, ()], [X, [X, {"<": X}]], X)
 MANY = fn.Trainings(
     tuple({"seed": seed} for seed in range(22)),
     fn.TrainState((), (), jnp.ones(22, int), jnp.ones(22)),
