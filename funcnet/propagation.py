@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from funcnet._core import arguments, walkers
 from funcnet._core.context import Context
 from funcnet._core.numerics import total
+from funcnet._core.outlines import html_outline, outline
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty, Tree
 from funcnet._core.walkers import contract, gradient_of_leaf
 from funcnet._core.weighting import (
@@ -44,6 +45,12 @@ class Backprop(NamedTuple):
     tape: Tree
     deltas: Tree
     input_delta: jax.Array
+
+    def __repr__(self) -> str:
+        return outline(self)
+
+    def _repr_html_(self) -> str:
+        return html_outline(self)
 
 
 def predict(net: AnyLayer, params: Params, x: ArrayLike) -> jax.Array:

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING = [
     "train/test_epoch",
     "train/test_training",
+    "train/test_history",
     "train/test_host_data",
     "train/test_sweeps",
     "train/test_checkpoints",
@@ -68,6 +69,7 @@ ORDER += [
 ORDER += [
     "core/test_weighting",
     "core/test_arguments",
+    "core/test_notebooks",
     "plots/test_plots",
     "diagnosis/test_diagnosis",
     "derivations/test_formulas",
@@ -159,6 +161,7 @@ FIRST |= (
 )
 FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "train/history.py": "train/test_training"}
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
+FIRST |= dict.fromkeys(("_core/tables.py", "_core/outlines.py"), "core/test_notebooks")
 FIRST |= dict.fromkeys((CLAIMS, SHAPES, READS, LAWS, DIFFS), "check/test_laws")
 FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis/test_diagnosis")
 
@@ -419,13 +422,25 @@ ERRORS = [
     ("pictures: norms of 0 forgotten", NORMS, '(norms == 0).sum(), "of 0"', '0, "of 0"'),
     ("pictures: dollars begin mathematics", DRAW, 'replace("$", r"\\$")', 'replace("$", "$")'),
     ("pictures: names of a legend in another order", DRAW, "zip(box.get_texts(), names)", "zip(box.get_texts(), names[::-1])"),
-    ("pictures: a figure that pyplot knows", DRAW, "return Figure(layout=\"constrained\").subplots()", "from matplotlib import pyplot; return pyplot.subplots()[1]"),
+    ("pictures: a figure that pyplot knows", DRAW, "figure: Any = Figure(layout=\"constrained\")", "from matplotlib import pyplot; figure = pyplot.figure()"),
     ("formula of an activation: another slope", ACT, '"a (1 - a)"', '"a (1 + a)"'),
     ("formula of a loss: sign", LOSS, '"½ (a - y)²", "a - y"', '"½ (a - y)²", "y - a"'),
     ("pictures: a layer beyond the last", PLACE, "1 <= layer <= len(layers)", "True"),
     ("pictures: an input beyond the last", PLACE, "0 <= source < weights.n_in", "True"),
     ("curves: training and validation in one colour", "train/history.py", 'COLOURS[name.startswith("validation_")]', "COLOURS[0]"),
     ("curves: metrics on the scale of the cost", "train/history.py", "(twin, DASHES", "(ax, DASHES"),
+    ("history: values of epochs that were not reached", "train/history.py", "values = Mapping.values", "values = lambda self: self.columns.values()"),
+    ("history: items of dict's own", "train/history.py", "items = Mapping.items", "items = dict.items"),
+    ("history: an iterator of dict's own", "train/history.py", "def __iter__(self)", "def names_of(self)"),
+    ("history: changed by update", "train/history.py", "setdefault = update = _unchanged", "setdefault = _unchanged"),
+    ("history: not pickled", "train/history.py", "def __reduce__(self)", "def reduced(self)"),
+    ("tables: not escaped", "_core/tables.py", "{html.escape(cell)}", "{cell}"),
+    ("tables: numbers on the left", "_core/tables.py", '"right" if i in right', '"left" if i in right'),
+    ("tables: lines not escaped", "_core/tables.py", "{html.escape(text)}", "{text}"),
+    ("outlines: a line for each array", "_core/outlines.py", "path[:-1] if path and", "path[:-1] if not path and"),
+    ("outlines: all the lines of a long field", "_core/outlines.py", "if len(own) > MOST:", "if False:"),
+    ("flow: a tree of layers as text is sorted", "per_example/signals.py", "for layer, sizes in flow.items()], tuple(flow)", "for layer, sizes in sorted(flow.items())], tuple(sorted(flow))"),
+    ("flow: traced sizes taken for numbers", "per_example/signals.py", "and not isinstance(size, jax.core.Tracer)", ""),
     ("curves: counted from 0", "train/history.py", "np.arange(1, int(self.epochs) + 1)", "np.arange(int(self.epochs))"),
     ("diagnosis: chance level without weights", GIVEN, "1.0 if weights is None else weights.astype(output.dtype)", "1.0"),
     ("diagnosis: smoothing forgotten in chance level", GIVEN, "(1 - s) * mean + s / len(mean)", "mean"),

@@ -1,6 +1,8 @@
 """What all pictures share: axes that no global state knows, colours that most eyes tell apart, names as they are."""
 
+import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 COLOURS = (
@@ -18,14 +20,27 @@ NOTHING = "0.75"  # the grey of what has no value
 
 
 def axes_of(ax: Any, what: str) -> Any:
-    """The axes to draw on: those given, or those of a figure of its own, which no global state knows."""
+    """The axes to draw on: those given, or those of a figure of its own, which no global state knows.
+
+    A notebook shows the figures that pyplot knows. One of its own it asks for a picture, and so it asks its axes.
+    """
     if ax is not None:
         return ax
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"{what} needs matplotlib: pip install 'funcnet[plot]'.") from error
-    return Figure(layout="constrained").subplots()
+    figure: Any = Figure(layout="constrained")
+    axes = figure.subplots()
+    figure._repr_png_ = axes._repr_png_ = partial(_png, figure)
+    return axes
+
+
+def _png(figure: Any) -> bytes:
+    """What `figure.savefig` writes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def colour_map(name: str) -> Any:

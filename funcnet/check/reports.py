@@ -1,10 +1,13 @@
 """The outcome of a check, as a value that prints itself as a table."""
 
 import dataclasses
-from collections.abc import Iterator
+
+from funcnet._core.tables import aligned, html_list, html_table, html_text
 
 RIGHT = 1e-7
 """Below this a relative error against central differences in float64 is none."""
+
+NUMBERS = (1, 2, 3, 4, 5)  # columns of the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +87,26 @@ class Report:
             raise AssertionError(str(self))
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        table = aligned(self._table(), NUMBERS, gap="  ", indent="")
+        return "\n".join([self.title, *table, *self._laws(), self._verdict()])
 
     __repr__ = __str__
 
-    def _lines(self) -> Iterator[str]:
-        yield self.title
+    def _repr_html_(self) -> str:
+        verdict = html_text(self._verdict(), "p", "b")
+        return html_text(self.title, "p") + html_table(self._table(), NUMBERS) + html_list(self._laws()) + verdict
+
+    def _table(self) -> list[tuple[str, ...]]:
         head = ("worst entry", "error", "hand-written", "automatic", "differences", "checked", "verdict")
-        table = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-        for line in table:
-            padded = [cell.ljust(w) if i in (0, 6) else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))]
-            yield "  ".join(padded).rstrip()
-        for law in self.laws:
-            yield f"{'held' if law.held else 'BROKEN'}: {law.name} ({law.evidence})"
+        return [head, *(_cells(row) for row in self.rows)]
+
+    def _laws(self) -> list[str]:
+        return [f"{'held' if law.held else 'BROKEN'}: {law.name} ({law.evidence})" for law in self.laws]
+
+    def _verdict(self) -> str:
         wrong = [row.where for row in self.rows if row.verdict != "right"]
         broken = [law.name for law in self.laws if not law.held]
-        yield "all right" if self.ok else f"NOT right: {'; '.join(wrong + broken)}"
+        return "all right" if self.ok else f"NOT right: {'; '.join(wrong + broken)}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from funcnet.derivations.terms import Part, Path, Terms
 WIDTH = 100
 EXAMPLES = 10  # parts of so many examples are listed
 
+# tr:nth-child(n) is any tr, and outweighs a notebook's style sheet, which stripes rows and moves cells to the right.
 STYLE = """<style>
 .funcnet-derivation { font: 15px/1.5 system-ui, sans-serif; overflow-x: auto; }
 .funcnet-derivation table { border-collapse: collapse; margin: .4em 0 .8em; background: none; }
-.funcnet-derivation td { padding: .1em .35em; text-align: center; white-space: nowrap; border: 0; background: none; }
+.funcnet-derivation table tr:nth-child(n) { background: none; }
+.funcnet-derivation tr:nth-child(n) td { padding: .1em .35em; text-align: center; white-space: nowrap; border: 0; }
 .funcnet-derivation tr.numbers td { padding-bottom: .7em; opacity: .85; font-variant-numeric: tabular-nums; }
-.funcnet-derivation td.name { text-align: right; } .funcnet-derivation td.line { text-align: left; }
+.funcnet-derivation table td.name { text-align: right; } .funcnet-derivation table td.line { text-align: left; }
 .funcnet-derivation .fraction { display: inline-flex; flex-direction: column; vertical-align: middle; }
 .funcnet-derivation .fraction { text-align: center; }
 .funcnet-derivation .fraction > span:first-child { border-bottom: 1px solid; }

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from funcnet._core import arguments, scalars, walkers, workarounds
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params, Tree
-from funcnet._core.tables import aligned
+from funcnet._core.tables import aligned, html_table
 from funcnet.derivations.chains import links
 
 WIDE = 60  # letters of a layer in the table
+NUMBERS = (0, 3, 4, 5, 6)  # columns of the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +67,19 @@ class Summary:
         return sum(row.tape for row in self.rows)
 
     def __str__(self) -> str:
+        return "\n".join(aligned(self._table(), NUMBERS, gap="  ", indent=""))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table(), NUMBERS)
+
+    def _table(self) -> list[list[str]]:
         head = ["", "layer", "output", "parameters", "flops forward", "backward", "tape bytes"]
         table = [head, ["", "input", _shape(self.input), "", "", "", ""]]
         for number, row in enumerate(self.rows, 1):
             table.append([str(number), row.layer, _shape(row.output), *_counts(row)])
-        table.append(["", "total", "", *_counts(self)])
-        return "\n".join(aligned(table, right=(0, 3, 4, 5, 6), gap="  ", indent=""))
-
-    __repr__ = __str__
+        return [*table, ["", "total", "", *_counts(self)]]
 
 
 def summary(net: AnyLayer, x: ArrayLike | tuple[int, ...]) -> Summary:

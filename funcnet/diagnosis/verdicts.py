@@ -2,6 +2,9 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Iterator
+
+from funcnet._core.tables import html_list, html_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +66,30 @@ class Diagnosis:
         return not self.verdicts
 
     def __str__(self) -> str:
-        found = self.verdicts
-        lines = ["healthy, as far as was looked" if not found else f"{len(found)} verdict{'s' * (len(found) > 1)}"]
-        for verdict in found:
-            lines += ["", f"{verdict.name} ({verdict.where})"]
-            lines += _wrapped("seen: ", verdict.evidence) + _wrapped("try:  ", verdict.remedy)
-        for title, done in (("looked at", True), ("not looked at", False)):
-            looks = [look for look in self.looks if look.done is done]
-            lines += ["", title] * bool(looks)
-            lines += [line for look in looks for line in _wrapped(f"{look.what}: ", look.seen)]
+        lines = [self._headline()]
+        for title, items in self._parts():
+            lines += ["", title, *(line for item in items for line in _wrapped(item))]
         return "\n".join(lines)
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        parts = (html_text(title, "p") + html_list(items) for title, items in self._parts())
+        return html_text(self._headline(), "p", "b") + "".join(parts)
 
-def _wrapped(label: str, text: str) -> list[str]:
-    return textwrap.wrap(label + text, 100, initial_indent="  ", subsequent_indent="        ")
+    def _headline(self) -> str:
+        count = len(self.verdicts)
+        return f"{count} verdict{'s' * (count > 1)}" if count else "healthy, as far as was looked"
+
+    def _parts(self) -> Iterator[tuple[str, list[str]]]:
+        """A title and its items: of every verdict, of what was looked at, and of what was not."""
+        for verdict in self.verdicts:
+            yield f"{verdict.name} ({verdict.where})", [f"seen: {verdict.evidence}", f"try:  {verdict.remedy}"]
+        for title, done in (("looked at", True), ("not looked at", False)):
+            items = [f"{look.what}: {look.seen}" for look in self.looks if look.done is done]
+            if items:
+                yield title, items
+
+
+def _wrapped(item: str) -> list[str]:
+    return textwrap.wrap(item, 100, initial_indent="  ", subsequent_indent="        ")

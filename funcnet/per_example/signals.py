@@ -8,7 +8,9 @@ import numpy as np
 
 from funcnet._core.contractions import gradient_shapes
 from funcnet._core.numerics import accumulation_type, total, wide
+from funcnet._core.outlines import type_and_shape
 from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
+from funcnet._core.tables import aligned, html_table
 from funcnet._core.walkers import contract, gradient_of_leaf, has_names, leaves
 from funcnet.per_example.gradients import check_backprop
 from funcnet.propagation import Backprop
@@ -16,8 +18,29 @@ from funcnet.propagation import Backprop
 HARDLY = 1e-3  # a slope below which a unit passes nothing on
 FLAT = 0.05  # of the steepest slope, below which a unit is saturated
 
-Flow = dict[str, dict[str, jax.Array]]
 OWN = ("dead", "saturated")  # what a layer has only before an activation
+SIZES = ("a", "delta", "gradient", "weight", "gradient_to_weight", *OWN)
+NUMBERS = range(1, len(SIZES) + 1)  # columns of the table
+
+
+class Flow(dict[str, dict[str, jax.Array]]):
+    """For every layer its sizes by name. A dict that prints as a table, and a pytree that keeps the layers' order."""
+
+    def __repr__(self) -> str:
+        return "\n".join(aligned(self._table(), NUMBERS, gap="  ", indent=""))
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table(), NUMBERS)
+
+    def _table(self) -> list[list[str]]:
+        return [["", *SIZES], *([layer, *(_cell(sizes[name]) for name in SIZES)] for layer, sizes in self.items())]
+
+
+def _flatten(flow: Flow) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+    return [(jax.tree_util.DictKey(layer), sizes) for layer, sizes in flow.items()], tuple(flow)
+
+
+jax.tree_util.register_pytree_with_keys(Flow, _flatten, lambda layers, sizes: Flow(zip(layers, sizes)))
 
 
 def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
@@ -29,9 +52,9 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
         params: the parameters it was made with.
 
     Returns:
-        For every layer with parameters, counted from 1 ("layer 1"; where layers have names, "layer 9, block 2,
-        feed-forward, Dense 1"), scalars by name. The projection before an `Attention` is three of them, "…, queries",
-        "…, keys" and "…, values":
+        A dict that prints as a table. For every layer with parameters, counted from 1 ("layer 1"; where layers have
+        names, "layer 9, block 2, feed-forward, Dense 1"), scalars by name. The projection before an `Attention` is
+        three of them, "…, queries", "…, keys" and "…, values":
 
         - "a": rms of its tape, which for `Dense` is what came in;
         - "delta": rms of its deltas, of the summed cost;
@@ -68,7 +91,7 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
     sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
     flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums), apart=True)
     nan: Any = np.asarray(np.nan, accumulation_type(bp.costs.dtype))  # no result of JAX's, for jax_debug_nans
-    return {name: {what: nan if v is None else v for what, v in sizes.items()} for name, sizes in flow.items()}
+    return Flow({name: {what: nan if v is None else v for what, v in sizes.items()} for name, sizes in flow.items()})
 
 
 def flow_of(
@@ -152,3 +175,9 @@ def rms(tree: Tree, counted: jax.Array | None = None) -> Any:
 def _along(counted: jax.Array, values: jax.Array) -> jax.Array:
     """One number for each example, shaped to stand beside an array with examples first."""
     return counted.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _cell(size: Any) -> str:
+    """A number; of one that is traced, or of many side by side, what it is."""
+    known = isinstance(size, jax.Array | np.ndarray | float) and not isinstance(size, jax.core.Tracer)
+    return f"{float(size):.3g}" if known and np.ndim(size) == 0 else type_and_shape(size)

@@ -25,7 +25,7 @@ def plot_confusion(
         y: integer classes (m, *positions), or probabilities (m, *positions, C).
         labels: a name for each class; None numbers them.
         threshold: for a single output: 0 for a logit, 0.5 behind a `Sigmoid`.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. Their texts are the counts, row by row (none beyond 30 classes); their image's array the

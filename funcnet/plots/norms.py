@@ -21,7 +21,7 @@ def plot_gradient_norms(net: AnyLayer, bp: Backprop, max_norm: float | None = No
         bp: its `Backprop`, with m examples.
         max_norm: a line where `clipped_gradient` and `Privacy` would clip, and the share of the examples
             whose gradient is longer.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. Norms of 0, and those that are not finite, have no place on the axis; they are counted in its name.

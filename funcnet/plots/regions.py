@@ -39,7 +39,7 @@ def plot_decision_regions(
         names: of the two inputs.
         threshold: for a single output: 0 for a logit, 0.5 behind a `Sigmoid`.
         points: of the grid, to a side. It reaches a tenth beyond the examples.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. Their image's array (points, points) has the classes, NaN (grey) where an output is NaN.

@@ -32,7 +32,7 @@ def plot_gradient_flow(history: History, what: str = "delta", ax: Any = None) ->
         history: of a `fit` with telemetry.
         what: "a", "delta", "gradient", "weight", "gradient_to_weight", "update_to_weight", "dead" or
             "saturated", as `gradient_flow` and telemetry define them.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. Their first collection's array is (layers, looks); what is 0 or not finite cannot stand on a

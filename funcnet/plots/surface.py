@@ -61,7 +61,7 @@ def plot_cost_surface(
             with room around it, or one to either side of `params`.
         points: of the grid, to a side.
         weights, penalty, reduction: as for `cost`.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. The path is their first line; the costs are the array of their first collection,

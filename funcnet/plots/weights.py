@@ -24,7 +24,7 @@ def plot_weights(
         params: its parameters.
         shape: (rows, columns) of an input as an image; None takes a square, if there is one. Kernels have their own.
         most: how many units are drawn, at most: the first so many.
-        ax: matplotlib axes to draw on; None makes a figure of its own.
+        ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
     Returns:
         The axes. Their image's array has a frame one pixel wide, NaN as everything that is not finite, around

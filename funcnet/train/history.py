@@ -2,15 +2,16 @@
 
 import csv
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 from funcnet._core.figures import COLOURS, axes_of, legend, plain
+from funcnet._core.tables import aligned, html_table, html_text
 
 DASHES = ("--", ":", "-.")  # one for each metric
 
@@ -21,13 +22,16 @@ DASHES = ("--", ":", "-.")  # one for each metric
     meta_fields=["names", "stopped", "looks", "note"],
 )
 @dataclasses.dataclass(frozen=True, repr=False)
-class History:
-    """A table with a row for every epoch. Also a pytree, so that a traced `fit` can return it.
+class History(dict[str, Any]):
+    """A table with a row for every epoch, and a dict of its columns that is not changed.
+
+    `history["cost"]` holds the values of the epochs that took place; `history.items()` and `pandas.DataFrame(history)`
+    give all. Also a pytree, so that a traced `fit` can return it.
 
     Attributes:
         names: of the columns, in order: "cost", "validation_cost", …
         columns: for each name its values: of the epochs that took place (of many trainings those of the longest), or,
-            inside `jit`, with room for all that were asked for; `history[name]` gives those that took place.
+            inside `jit`, with room for all that were asked for.
         epochs: how many epochs took place.
         best_epoch: with early stopping, the epoch whose parameters were returned, counted from 1; else 0.
         stopped: why the training ended before its last epoch, in words; "" if it did not.
@@ -46,10 +50,36 @@ class History:
     looks: int = 0
     note: str = ""
 
+    def __post_init__(self) -> None:
+        dict.update(self, dict.fromkeys(self.names))  # pandas takes columns by name from a dict alone
+
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.columns:
             raise KeyError(f"history: no column {name!r}; there are {', '.join(self.names)}.")
         return np.asarray(self.columns[name])[: int(self.epochs)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)  # where a dict has its own, dict(history) asks `history[name]`
+
+    values = Mapping.values  # type: ignore[assignment]  # it asks `history[name]`, as dict's own does not
+    items = Mapping.items  # type: ignore[assignment]
+    get = Mapping.get  # type: ignore[assignment]
+
+    def copy(self) -> dict[str, np.ndarray]:
+        return dict(self)
+
+    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        return self.copy() | other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def _unchanged(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            "history: it is a record, which is not changed. dict(history) is a dict of its columns to change."
+        )
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _unchanged
 
     def seen(self, name: str) -> np.ndarray:
         """The values of one name of the telemetry, in order of `seen("step")`."""
@@ -72,7 +102,7 @@ class History:
         Blue is the training, orange the validation; with early stopping a line marks the best epoch.
 
         Args:
-            ax: matplotlib axes to draw on; None makes a figure of its own.
+            ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
         Returns:
             The axes. `ax.figure.savefig(path)` keeps the picture.
@@ -108,24 +138,38 @@ class History:
         return ax
 
     def __repr__(self) -> str:
-        return "\n".join(self._lines())
+        if not self._is_known():
+            return self._in_words()
+        rows = [[cell.rjust(10) if 0 < i <= len(self) else cell for i, cell in enumerate(row)] for row in self._table()]
+        return "\n".join([*aligned(rows, range(len(self) + 1), gap="  ", indent=""), *self._remarks()])
 
-    def _lines(self) -> Iterator[str]:
-        if any(isinstance(leaf, jax.core.Tracer) or np.ndim(leaf) != 1 for leaf in self.columns.values()):
-            yield f"History of {', '.join(self.names)}: traced or stacked"
-            return
-        widths = {name: max(len(name), 10) for name in self.names}
-        yield "epoch  " + "  ".join(name.rjust(width) for name, width in widths.items())
-        epochs = int(self.epochs)
+    def _repr_html_(self) -> str:
+        if not self._is_known():
+            return html_text(self._in_words(), "p")
+        remarks = "".join(html_text(remark, "p") for remark in self._remarks())
+        return html_table(self._table(), range(len(self) + 1)) + remarks
+
+    def _is_known(self) -> bool:
+        return all(not isinstance(leaf, jax.core.Tracer) and np.ndim(leaf) == 1 for leaf in self.columns.values())
+
+    def _in_words(self) -> str:
+        return f"History of {', '.join(self.names)}: traced or stacked"
+
+    def _table(self) -> list[list[str]]:
+        """A head, and a row for every epoch, or for the first and the last of many. The last cell marks the best."""
+        epochs, columns = int(self.epochs), list(self.values())
         shown = range(epochs) if epochs <= 30 else [*range(3), None, *range(epochs - 6, epochs)]
+        table = [["epoch", *self.names, ""]]
         for epoch in shown:
             if epoch is None:
-                yield "  ..."
-                continue
-            cells = (f"{self[name][epoch]:{width}.5g}" for name, width in widths.items())
-            mark = "  best" if epoch + 1 == int(self.best_epoch) else ""
-            yield f"{epoch + 1:5}  " + "  ".join(cells) + mark
-        yield from filter(None, (self.stopped, self.note))
+                table.append(["...", *[""] * len(columns), ""])
+            else:
+                mark = "best" if epoch + 1 == int(self.best_epoch) else ""
+                table.append([str(epoch + 1), *(f"{column[epoch]:.5g}" for column in columns), mark])
+        return table
+
+    def _remarks(self) -> list[str]:
+        return [remark for remark in (self.stopped, self.note) if remark]
 
 
 def _lone(finite: np.ndarray) -> list[int]:

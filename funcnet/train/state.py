@@ -8,6 +8,7 @@ import optax
 
 from funcnet._core import arguments
 from funcnet._core.keys import typed
+from funcnet._core.outlines import html_outline, outline
 from funcnet._core.protocols import Params
 
 
@@ -25,6 +26,12 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     step: jax.Array
     key: jax.Array
+
+    def __repr__(self) -> str:
+        return outline(self)
+
+    def _repr_html_(self) -> str:
+        return html_outline(self)
 
 
 def train_state(optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:

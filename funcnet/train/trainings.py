@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet._core import scalars
 from funcnet._core.figures import axes_of
+from funcnet._core.tables import aligned, html_table, html_text
 from funcnet.train.history import History
 from funcnet.train.state import TrainState
 
@@ -108,7 +109,7 @@ class Trainings:
 
         Args:
             column, rows, columns: as for `grid`.
-            ax: matplotlib axes to draw on; None makes a figure of its own.
+            ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
 
         Returns:
             The axes. `ax.figure.savefig(path)` keeps the picture.
@@ -145,8 +146,18 @@ class Trainings:
     def __repr__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        table, more = self._table(None, 20)
+        return html_table(table, range(len(table[0]))) + "".join(html_text(line, "p") for line in more)
+
     def table(self, column: str | None = None, rows: int = 20) -> str:
         """The trainings in a table, those best by a column first (as `values` has it), `rows` of them."""
+        table, more = self._table(column, rows)
+        lines = aligned(table, range(len(table[0])), gap="  ", indent="")
+        return "\n".join(lines + [f"  {line}" for line in more])
+
+    def _table(self, column: str | None, rows: int) -> tuple[list[list[str]], list[str]]:
+        """Its rows, and a line about those left out."""
         values = self.values(column)
         order = np.argsort(-values if self._column(column) in self.larger_is_better else values)
         names = [*self.lanes[0], *self.history.names]
@@ -154,9 +165,7 @@ class Trainings:
         for lane in order[:rows]:
             numbers = [f"{self.values(name)[lane]:.5g}" for name in self.history.names]
             table.append([str(lane), *(_label(value) for value in self.lanes[lane].values()), *numbers])
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table]
-        return "\n".join(lines + ([f"  ... {len(self) - rows} more"] if len(self) > rows else []))
+        return table, [f"... {len(self) - rows} more"] if len(self) > rows else []
 
     def _column(self, column: str | None) -> str:
         names = self.history.names

@@ -129,6 +129,8 @@ def test_import_pulls_in_no_extra():
         "equinox",
         "hypothesis",
         "pytest",
+        "pandas",
+        "IPython",
         "scipy.optimize",
     ]
     code = (
