@@ -16,8 +16,9 @@ class Row:
         index: the entry.
         error: its relative error |g - n| / max(|g|, |n|, 10⁻² · the largest entry of the leaf),
             the worse of hand-written against automatic and, beyond what the rounding of the cost
-            explains, against finite differences.
-        hand: the hand-written derivative there.
+            explains, against finite differences. Of an answer: |g - n| / max(|g|, |n|) beyond what the
+            rounding of its type explains.
+        hand: the hand-written derivative there, or the answer's.
         automatic: JAX's, or None where there is none to compare with.
         numeric: central differences.
         checked: how many entries were compared with finite differences.
@@ -65,13 +66,17 @@ class Report:
 
     Attributes:
         title: what was checked.
-        rows: one for every parameter and one for the input.
+        rows: one for every parameter and, but for an answer, one for the input.
         laws: the laws of a layer, from `check_layer`.
+        judged: what is judged, the heading of its column.
+        remarks: sentences on an answer that a single mistake explains.
     """
 
     title: str
     rows: tuple[Row, ...]
     laws: tuple[Law, ...] = ()
+    judged: str = "hand-written"
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -90,7 +95,7 @@ class Report:
 
     def _lines(self) -> Iterator[str]:
         yield self.title
-        head = ("worst entry", "error", "hand-written", "automatic", "differences", "checked", "verdict")
+        head = ("worst entry", "error", self.judged, "automatic", "differences", "checked", "verdict")
         table = [head, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[column]) for line in table) for column in range(len(head))]
         for line in table:
@@ -98,6 +103,7 @@ class Report:
             yield "  ".join(padded).rstrip()
         for law in self.laws:
             yield f"{'held' if law.held else 'BROKEN'}: {law.name} ({law.evidence})"
+        yield from self.remarks
         wrong = [row.where for row in self.rows if row.verdict != "right"]
         broken = [law.name for law in self.laws if not law.held]
         yield "all right" if self.ok else f"NOT right: {'; '.join(wrong + broken)}"
