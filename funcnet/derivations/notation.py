@@ -150,7 +150,10 @@ class Pen:
 
     def inline(self, symbol: str) -> str:
         """A symbol in a sentence, where no line ends within it."""
-        return f"${symbol}$" if self.form == "latex" else symbol.replace(" ", "\u00a0")
+        if self.form == "latex":
+            return f"${symbol}$"
+        whole = symbol.replace(" ", "\u00a0")
+        return whole.replace("-", "−") if self.form == "html" else whole
 
     def operand(self, value: float) -> str:
         """A number behind an operator: in brackets if it is negative."""

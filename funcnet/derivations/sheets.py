@@ -131,7 +131,7 @@ class Worksheet:
             case ".md":
                 content = self.to_markdown()
             case ".tex":
-                content = f"{PREAMBLE}\\begin{{document}}\n{self.to_latex()}\\end{{document}}\n"
+                content = f"{PREAMBLE}\\begin{{document}}\n\\section*{{{TITLE}}}\n{self.to_latex()}\\end{{document}}\n"
             case ".html":
                 content = PAGE.format(title=TITLE, body=self.to_html())
             case ".txt":
