@@ -115,6 +115,7 @@ def check_gradients(
         answer = answer_of(params, grads, types)
         at, names, own = (params,), _names((params,)), (answer.grads,)
         automatic, inputs = jax.jit(jax.grad(J))(at), input_of(at)
+        options["weights"] = batch.weights
         allowed = (roundings(net, loss, params, inputs, batch.y, options, answer.dtype, automatic[0]),)
         rows = compare(measured, at, names, own, automatic, **sample, allowed=allowed)
         terms = terms_of(net, loss, params, inputs, batch.y, batch.weights)
