@@ -5,8 +5,11 @@ product of partial derivatives, with the network's own numbers in their places. 
 whole step of learning. In a notebook both show themselves as mathematics.
 """
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import funcnet as fn
 
@@ -44,11 +47,27 @@ start = fn.init(iris, jax.random.key(1))
 print()
 print(fn.explain(iris, fn.CrossEntropy(), start, flowers, kinds, weight=(1, 2, 0), largest=2, names=names))
 
-# And a step of learning as one would work it out by hand, the biases held fixed. `.to_latex()` and
-# `.to_markdown()` give it for paper.
+# And a step of learning as one would work it out by hand, the biases held fixed.
 weights_only = ({"w": True, "b": False}, ()) * 2
+sheet = fn.worksheet(net, loss, params, x, y, learning_rate=0.5, trainable=weights_only, digits=8, blank=True)
 print()
-print(fn.worksheet(net, loss, params, x, y, learning_rate=0.5, trainable=weights_only, digits=8))
+print(sheet.solution)
+
+# To hand out: the sheet with lines to be filled in, and its solution. ".tex" is for LaTeX, ".md" for a notebook.
+folder = pathlib.Path(__file__).parent / "output"
+folder.mkdir(exist_ok=True)
+sheet.save(folder / "worksheet.html")
+sheet.solution.save(folder / "solution.html")
+print(f"\nTo fill in: {folder / 'worksheet.html'}, and its solution beside it.")
+
+# What comes back is checked as it is. Here somebody left the slope a (1 - a) of layer 1 out.
+hidden = 1 / (1 + np.exp(-(np.asarray(x) @ w1 + 0.35)))
+output = 1 / (1 + np.exp(-(hidden @ w2 + 0.60)))
+delta2 = (output - y) * output * (1 - output)
+delta1 = delta2 @ np.transpose(w2)
+answer = [{"w": x.T @ delta1, "b": delta1.sum(0)}, {"w": hidden.T @ delta2, "b": delta2.sum(0)}]
+print()
+print(fn.check_gradients(net, loss, params, x, y, grads=answer))
 
 # What the layers of a network cost, for a batch of 128 pictures.
 print()

@@ -95,7 +95,7 @@ PER, PRIV, CONTR, NOISE = (
     "per_example/moments.py",
 )
 CLAIMS, SHAPES, READS = (f"check/{name}.py" for name in ("claims", "structures", "independence"))
-LAWS, DIFFS = "check/laws.py", "check/differences.py"
+LAWS, DIFFS, ANSWERS = "check/laws.py", "check/differences.py", "check/answers.py"
 CURV, COLS, KFAC = "curvature/matrices.py", "curvature/square_roots.py", "curvature/preconditioning.py"
 OWN, LOOK, FLOW, FEED = (
     "train/privacy_account.py",
@@ -163,6 +163,7 @@ FIRST |= {OWN: "train/test_private_training", LOOK: "train/test_telemetry", "tra
 FIRST |= dict.fromkeys([DRAW, SURF, STREAMS, IMAGES, AREAS, TABLE, NORMS, GRID, PLACE], "plots/test_plots")
 FIRST |= dict.fromkeys(("_core/tables.py", "_core/outlines.py"), "core/test_notebooks")
 FIRST |= dict.fromkeys((CLAIMS, SHAPES, READS, LAWS, DIFFS), "check/test_laws")
+FIRST[ANSWERS] = "check/test_checks"
 FIRST |= dict.fromkeys((SIGNS, TRIALS, VERDICTS, GIVEN, DIAGNOSE), "diagnosis/test_diagnosis")
 
 ERRORS = [
@@ -506,7 +507,7 @@ ERRORS = [
     ("check: segments are not told apart", READS, "np.arange(size) < start, 1,", "np.arange(size) <= size, 1,"),
     ("check: a gradient in bfloat16 passes", LAWS, "types <= {\"float32\", \"float64\"}", "True"),
     ("check: integers with an error signal pass", LAWS, "kept = (input_delta.dtype, input_delta.shape) == (x.dtype, x.shape)", "kept = True"),
-    ("check: entries that disagree are not looked at", DIFFS, "np.zeros(0, int) if a is None else _disagreeing(g, a)", "np.zeros(0, int)"),
+    ("check: entries that disagree are not looked at", DIFFS, "np.zeros(0, int) if a is None else np.flatnonzero(~(_apart(g, a, margin) < RIGHT))", "np.zeros(0, int)"),
     ("reduction: the share under the sum", RED, "averaged(total(weighted(costs, weights_of(costs, weights))), costs, weights, reduction)", "total(weighted(costs, shares_of(costs, weights, reduction)))"),
     ("checkpoint: values of the data not compared", DESCRIBED, "_named(jax.tree.map(fingerprint, job.data))", "''"),
     ("checkpoint: starting parameters not compared", DESCRIBED, "params\": tree_fingerprint(state.params)", "params\": ''"),
@@ -697,7 +698,13 @@ ERRORS += [
     ("segments: not handed on to the layers", "propagation.py", "Context(batch.key, batch.segments)", "Context(batch.key)"),
     ("segments: a training without them", "layers/segment_columns.py", "context_of(key)._replace(segments=segments)", "context_of(key)"),
     ("checks: a mean over examples alone", "check/checks.py", "loss.value(bp.output, batch.y), batch.weights", "bp.costs, batch.weights"),
+    ("worksheet: a blank that gives a number away", "derivations/sheets.py", "if self.blank and not line.given:", "if self.blank and not line.given and line.formula.text:"),
+    ("worksheet: a slope's bracket with the wrong sign", "derivations/formulas.py", 'value if sign == "+" else -value', "value"),
+    ("worksheet: digits that a type has not", "derivations/notation.py", "math.frexp(value)[1] - 2)", "math.frexp(value)[1] - 20)"),
     ("checks: without the segments", "check/checks.py", "if segments is None else (_input(at, x), segments)", "if True else (_input(at, x), segments)"),
+    ("checks: an answer's rounding forgotten", ANSWERS, "ROUNDINGS * (lost + usual * size) + ", ""),
+    ("checks: an answer judged in the finer type", ANSWERS, "coarsest = max(", "coarsest = min("),
+    ("checks: an answer's small entries judged by the large ones", DIFFS, "_relative(g, automatic, 0.0, margin)", "_relative(g, automatic, _floor(g, automatic), margin)"),
     ("worksheet of a head: scores not over √d", HEADS, ' / math.sqrt(d), -np.inf', ', -np.inf'),
     ("worksheet of a head: √d left out of the sum", HEAD, '({whole}) / {divisor}" if root > 1', '({whole}) / {divisor}" if root > 9'),
     ("worksheet of a head: queries see what is behind", HEADS, "np.tri(T) > 0 if head.causal", "np.tri(T) > -1 if head.causal"),

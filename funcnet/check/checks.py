@@ -11,6 +11,7 @@ from funcnet._core import arguments, scalars, walkers
 from funcnet._core.context import Context
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Penalty, Tree
 from funcnet._core.weighting import Reduction, averaged
+from funcnet.check.answers import answer_of, remarks, roundings, terms_of
 from funcnet.check.differences import compare
 from funcnet.check.laws import laws
 from funcnet.check.passes import compiled
@@ -28,6 +29,7 @@ def check_gradients(
     x: ArrayLike,
     y: ArrayLike,
     *,
+    grads: Tree | None = None,
     weights: ArrayLike | None = None,
     penalty: Penalty | None = None,
     key: ArrayLike | None = None,
@@ -44,9 +46,16 @@ def check_gradients(
     1e-2 wrong. Where one-sided differences disagree, as at the kink of a ReLU, any slope between
     them is right, and the entry is counted as a kink. A few examples are enough, and fast.
 
+    With `grads`, somebody's own answer for ∂J/∂params takes the place of `value_and_grad`. It is judged in the coarser
+    of its type and the parameters': what an entry misses by rounding is no error (64 times what our own pass in that
+    type loses), and the rest is measured against the entry itself, however small it is. An answer that is a multiple
+    of the gradient, such as the sum where J is a mean, or is transposed, is told of.
+
     Args:
         net, loss, params, x, y, weights, penalty, key, reduction: as for `cost`, of any floating type; x may be a pair
-            (x, segment_ids).
+            (x, segment_ids). What a layer draws with a key depends on `jax_enable_x64`; here it is enabled.
+        grads: an answer to check: a tree like params, or a list of dicts {"w": …, "b": …}, one for each layer that has
+            parameters; of NumPy's or JAX's arrays or lists of numbers. None checks funcnet's.
         entries: how many entries of a leaf to difference.
         seed: of the sample beyond that.
 
@@ -54,16 +63,24 @@ def check_gradients(
         A `Report`: it prints as a table, has `.ok` and `.raise_if_wrong()`.
 
     Raises:
-        What `cost` raises.
+        ValueError: `grads` of another structure or shape, with the layer's name and both shapes; else what `cost`
+            raises.
+        TypeError: `grads` that holds no real numbers; else what `cost` raises.
 
     Example:
         >>> import funcnet as fn, jax, jax.numpy as jnp
         >>> net = fn.mlp((2, 3, 1))
         >>> params = fn.init(net, jax.random.key(0))
-        >>> fn.check_gradients(net, fn.SquaredError(), params, jnp.ones((4, 2)), jnp.ones((4, 1))).ok
+        >>> batch = jnp.ones((4, 2)), jnp.ones((4, 1))
+        >>> fn.check_gradients(net, fn.SquaredError(), params, *batch).ok
         True
+        >>> _, answer = fn.value_and_grad(net, fn.SquaredError(), params, *batch, reduction="sum")
+        >>> report = fn.check_gradients(net, fn.SquaredError(), params, *batch, grads=answer)
+        >>> report.remarks
+        ('The answer is 4 times the gradient in every entry: it is the sum over the examples, not their mean.',)
     """
-    _check_request(entries, seed, params, x, y)
+    _check_request(entries, seed, params, x, y, grads)
+    types = [getattr(leaf, "dtype", np.dtype(np.float64)) for leaf in jax.tree.leaves(params)]
     with float64():
         params, x, y, weights, penalty = widened((params, x, y, weights, penalty))
         options: dict[str, Any] = {"weights": weights, "penalty": penalty, "key": key, "reduction": reduction}
@@ -87,11 +104,23 @@ def check_gradients(
             bp = backprop(net, loss, at[0], input_of(at), y, weights=weights, key=key)
             return grads, averaged(bp.input_delta, loss.value(bp.output, batch.y), batch.weights, reduction)
 
-        at = _variables(params, x)
-        hand, automatic = jax.jit(by_hand)(at), jax.jit(jax.grad(J))(at)
-        rows = compare(lambda at: (J(at), jnp.abs(J(at))), at, _names(at), hand, automatic, entries=entries, seed=seed)
-        title = f"{net}, {loss}, {len(x)} examples, float64"
-    return Report(title, rows)
+        def measured(at: Tree) -> tuple[jax.Array, jax.Array]:
+            return J(at), jnp.abs(J(at))
+
+        title, sample = f"{net}, {loss}, {len(x)} examples", {"entries": entries, "seed": seed}
+        if grads is None:
+            at = _variables(params, x)
+            hand, automatic = jax.jit(by_hand)(at), jax.jit(jax.grad(J))(at)
+            return Report(f"{title}, float64", compare(measured, at, _names(at), hand, automatic, **sample))
+        answer = answer_of(params, grads, types)
+        at, names, own = (params,), _names((params,)), (answer.grads,)
+        automatic, inputs = jax.jit(jax.grad(J))(at), input_of(at)
+        options["weights"] = batch.weights
+        allowed = (roundings(net, loss, params, inputs, batch.y, options, answer.dtype, automatic[0]),)
+        rows = compare(measured, at, names, own, automatic, **sample, allowed=allowed)
+        terms = terms_of(net, loss, params, inputs, batch.y, batch.weights)
+        said = remarks(names, own, automatic, allowed, terms, reduction)
+        return Report(f"An answer in {answer.dtype}: {title}", rows, judged="answer", remarks=said)
 
 
 def check_layer(

@@ -27,6 +27,7 @@ def compare(
     *,
     entries: int,
     seed: int,
+    allowed: Tree | None = None,
 ) -> tuple[Row, ...]:
     """A row for every leaf of `at`.
 
@@ -39,23 +40,28 @@ def compare(
         entries: how many entries of a leaf to difference; of a larger leaf a seeded sample, and every entry
             where the hand-written and the automatic derivative disagree (of very many a sample).
         seed: of the sample.
+        allowed: how far the rounding of an answer may take it, entry by entry; what is beyond is measured against the
+            entry itself, however small. None for derivatives in float64.
     """
     differences = _Differences(cost, at, entries)
     draw = np.random.default_rng(seed)
     rows, start = [], 0
     others = [None] * len(names) if automatic is None else jax.tree.leaves(automatic)
-    for name, leaf, g, other in zip(names, jax.tree.leaves(at), jax.tree.leaves(hand), others, strict=True):
+    margins = [None] * len(names) if allowed is None else jax.tree.leaves(allowed)
+    leaves = zip(names, jax.tree.leaves(at), jax.tree.leaves(hand), others, margins, strict=True)
+    for name, leaf, g, other, allowed_here in leaves:
         g = np.asarray(g, np.float64).ravel()
+        margin = None if allowed_here is None else np.asarray(allowed_here, np.float64).ravel()
         a = None if other is None else np.asarray(other, np.float64).ravel()
         chosen, skipped = np.arange(g.size), 0
         if g.size > entries:
-            doubtful = np.zeros(0, int) if a is None else _disagreeing(g, a)
+            doubtful = np.zeros(0, int) if a is None else np.flatnonzero(~(_apart(g, a, margin) < RIGHT))
             if len(doubtful) > MOST_IN_DOUBT:
                 skipped = len(doubtful) - MOST_IN_DOUBT
                 doubtful = doubtful[np.sort(draw.choice(len(doubtful), MOST_IN_DOUBT, replace=False))]
             sample = draw.choice(g.size, max(entries - len(doubtful), 0), replace=False)
             chosen = np.union1d(sample, doubtful).astype(int)
-        rows.append(_row(name, np.shape(leaf), g, a, chosen, skipped, start, differences))
+        rows.append(_row(name, np.shape(leaf), g, a, margin, chosen, skipped, start, differences))
         start += g.size
     return tuple(rows)
 
@@ -65,9 +71,11 @@ def _floor(g: np.ndarray, automatic: np.ndarray | None) -> float:
     return 1e-2 * max(_largest(g), 0.0 if automatic is None else _largest(automatic))
 
 
-def _disagreeing(g: np.ndarray, automatic: np.ndarray) -> np.ndarray:
-    """Where the hand-written and the automatic derivative differ, which only differences can judge."""
-    return np.flatnonzero(~(_relative(g, automatic, _floor(g, automatic), 0.0) < RIGHT))
+def _apart(g: np.ndarray, automatic: np.ndarray, margin: np.ndarray | None) -> np.ndarray:
+    """The error of a derivative against the automatic one. Where it is one, only differences can judge."""
+    if margin is None:
+        return _relative(g, automatic, _floor(g, automatic), 0.0)
+    return _relative(g, automatic, 0.0, margin)
 
 
 class _Differences:
@@ -111,6 +119,7 @@ def _row(
     shape: tuple[int, ...],
     g: np.ndarray,
     automatic: np.ndarray | None,
+    margin: np.ndarray | None,
     chosen: np.ndarray,
     skipped: int,
     start: int,
@@ -119,9 +128,10 @@ def _row(
     if not g.size:
         return Row(name, (), 0.0, 0.0, None, 0.0, 0, 0, 0, 0, "right")
     floor = _floor(g, automatic)
-    overall = np.zeros(g.size) if automatic is None else _relative(g, automatic, floor, 0.0)
+    overall = np.zeros(g.size) if automatic is None else _apart(g, automatic, margin)
     expected = g if automatic is None else automatic
-    looked = _look(g[chosen], expected[chosen], chosen + start, overall[chosen], floor, differences)
+    own = np.zeros(len(chosen)) if margin is None else margin[chosen]
+    looked = _look(g[chosen], expected[chosen], chosen + start, overall[chosen], floor, own, differences)
     if automatic is None:
         looked.unresolved[:] |= differences.rounding / STEP > 0.1 * floor > 0
     overall[chosen[looked.kinks]] = 0
@@ -156,12 +166,18 @@ class _Looked(NamedTuple):
 
 
 def _look(
-    g: np.ndarray, expected: np.ndarray, where: np.ndarray, against: np.ndarray, floor: float, differences: _Differences
+    g: np.ndarray,
+    expected: np.ndarray,
+    where: np.ndarray,
+    against: np.ndarray,
+    floor: float,
+    own: np.ndarray,
+    differences: _Differences,
 ) -> _Looked:
-    """Differences at one step for all entries, and at two finer ones for those in doubt."""
+    """Differences at one step for all entries, and at two finer ones for those in doubt; `own` is g's rounding."""
     ahead, behind = differences.one_sided(where, STEP)
     numeric = (ahead + behind) / 2
-    errors = _relative(g, numeric, floor, differences.rounding / STEP)
+    errors = _relative(g, numeric, floor, differences.rounding / STEP + own)
     kinks, unresolved = np.zeros(len(g), bool), np.zeros(len(g), bool)
     doubt = np.flatnonzero(~(np.maximum(errors, against) < RIGHT))
     slopes, sides, doubtful = [numeric[doubt]], (ahead[doubt], behind[doubt]), g[doubt]
@@ -170,7 +186,7 @@ def _look(
         finer, noise = differences.one_sided(where[doubt], step), differences.rounding / step
         slopes.append((finer[0] + finer[1]) / 2)
         if noise <= 0.1 * floor:
-            errors[doubt] = np.minimum(errors[doubt], _relative(doubtful, slopes[-1], floor, noise))
+            errors[doubt] = np.minimum(errors[doubt], _relative(doubtful, slopes[-1], floor, noise + own[doubt]))
         f, b = (_at_zero_step(coarse, fine) for coarse, fine in zip(sides, finer))
         # At a kink the gap between the sides does not shrink with the step, and all derivatives lie in it.
         between = _bracketed(doubtful, f, b, floor, 3 * noise) & _bracketed(expected[doubt], f, b, floor, 3 * noise)
@@ -196,7 +212,7 @@ def _bracketed(g: np.ndarray, ahead: np.ndarray, behind: np.ndarray, floor: floa
     return (np.abs(ahead - behind) > 3 * slack) & between
 
 
-def _relative(g: np.ndarray, n: np.ndarray, floor: float, noise: float) -> np.ndarray:
+def _relative(g: np.ndarray, n: np.ndarray, floor: float, noise: float | np.ndarray) -> np.ndarray:
     """|g - n| beyond what rounding explains, over max(|g|, |n|, floor); all zero: 0; not finite: ∞."""
     scale = np.maximum(np.maximum(np.abs(g), np.abs(n)), floor)
     beyond = np.maximum(_distance(g, n) - noise, 0)

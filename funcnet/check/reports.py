@@ -19,8 +19,9 @@ class Row:
         index: the entry.
         error: its relative error |g - n| / max(|g|, |n|, 10⁻² · the largest entry of the leaf),
             the worse of hand-written against automatic and, beyond what the rounding of the cost
-            explains, against finite differences.
-        hand: the hand-written derivative there.
+            explains, against finite differences. Of an answer: |g - n| / max(|g|, |n|) beyond what the
+            rounding of its type explains.
+        hand: the hand-written derivative there, or the answer's.
         automatic: JAX's, or None where there is none to compare with.
         numeric: central differences.
         checked: how many entries were compared with finite differences.
@@ -68,13 +69,17 @@ class Report:
 
     Attributes:
         title: what was checked.
-        rows: one for every parameter and one for the input.
+        rows: one for every parameter and, but for an answer, one for the input.
         laws: the laws of a layer, from `check_layer`.
+        judged: what is judged, the heading of its column.
+        remarks: sentences on an answer that a single mistake explains.
     """
 
     title: str
     rows: tuple[Row, ...]
     laws: tuple[Law, ...] = ()
+    judged: str = "hand-written"
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -88,20 +93,21 @@ class Report:
 
     def __str__(self) -> str:
         table = aligned(self._table(), NUMBERS, gap="  ", indent="")
-        return "\n".join([self.title, *table, *self._laws(), self._verdict()])
+        return "\n".join([self.title, *table, *self._sentences(), self._verdict()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         verdict = html_text(self._verdict(), "p", "b")
-        return html_text(self.title, "p") + html_table(self._table(), NUMBERS) + html_list(self._laws()) + verdict
+        return html_text(self.title, "p") + html_table(self._table(), NUMBERS) + html_list(self._sentences()) + verdict
 
     def _table(self) -> list[tuple[str, ...]]:
-        head = ("worst entry", "error", "hand-written", "automatic", "differences", "checked", "verdict")
+        head = ("worst entry", "error", self.judged, "automatic", "differences", "checked", "verdict")
         return [head, *(_cells(row) for row in self.rows)]
 
-    def _laws(self) -> list[str]:
-        return [f"{'held' if law.held else 'BROKEN'}: {law.name} ({law.evidence})" for law in self.laws]
+    def _sentences(self) -> list[str]:
+        laws = (f"{'held' if law.held else 'BROKEN'}: {law.name} ({law.evidence})" for law in self.laws)
+        return [*laws, *self.remarks]
 
     def _verdict(self) -> str:
         wrong = [row.where for row in self.rows if row.verdict != "right"]

@@ -8,7 +8,7 @@ from funcnet.derivations import formulas
 from funcnet.derivations.calculation import Section
 from funcnet.derivations.chains import links
 from funcnet.derivations.head_numbers import KINDS, At, Head, by_letter
-from funcnet.derivations.notation import NOTHING, Equation, Pen, Pens
+from funcnet.derivations.notation import NOTHING, Equation, Pen, Pens, Written
 
 
 def forward(run: Head, write: Pens) -> Iterator[Section]:
@@ -16,11 +16,14 @@ def forward(run: Head, write: Pens) -> Iterator[Section]:
     T, d = run.numbers["o"].shape
     projected = bool(run.parameters)
     if projected:
-        yield _section("The parameters", (_plain(run, write, at) for at in run.parameters))
+        yield _section("The parameters", (_plain(run, write, at) for at in run.parameters), write(_rule_of_weights))
     inputs = ["x"] if projected else [*KINDS]
-    yield _section(
-        "Inputs and targets", (_plain(run, write, at) for letter in (*inputs, "y") for at in run.all_of(letter))
-    )
+    given = [_plain(run, write, at) for letter in (*inputs, "y") for at in run.all_of(letter)]
+    shares = [
+        Equation(write(lambda pen, t=t: _share(pen, t)), NOTHING, NOTHING, float(share), given=True)  # type: ignore[misc]
+        for t, share in enumerate(run.shares)
+    ]
+    yield _section("Inputs and targets", [*given, *shares], write(_rule_of_positions))
     for i, (letter, kind) in enumerate(KINDS.items() if projected else ()):
         yield _section(f"The {kind}", (_projected(run, write, at, i * d + at[2]) for at in run.all_of(letter)))
     yield _section(
@@ -81,7 +84,7 @@ def update(
     lines = [
         _updated(run, write, learning_rate, at, float(new[at[0]][at[1:]])) for at in run.parameters if rate[at[0]].any()
     ]
-    eta = Equation(write(lambda pen: pen.symbol("η")), NOTHING, NOTHING, learning_rate)
+    eta = Equation(write(lambda pen: pen.symbol("η")), NOTHING, NOTHING, learning_rate, given=True)
     yield _section("Update, all parameters at once", [eta, *lines])
     whole = write(lambda pen: pen.becomes(pen.cost(None)))
     yield _section("The cost after the update", [Equation(whole, NOTHING, NOTHING, after)])
@@ -94,8 +97,28 @@ def _updated(run: Head, write: Pens, learning_rate: float, at: At, value: float)
     return Equation(write(lambda pen: pen.becomes(_symbol(pen, at))), formula, numbers, value)
 
 
-def _section(title: str, lines: Iterable[Equation]) -> Section:
-    return Section(title, tuple(lines))
+def _section(title: str, lines: Iterable[Equation], note: Written = NOTHING) -> Section:
+    return Section(title, tuple(lines), note)
+
+
+def _rule_of_weights(pen: Pen) -> str:
+    """Which weight is which, in a sentence."""
+    to, source = (pen.inline(pen.symbol(letter)) for letter in "ji")
+    weight, bias = pen.symbol(pen.letter, None, ["j", "i"]), pen.symbol("b", None, ["j"])
+    return (
+        f"{pen.inline(weight)} is the weight to output {to} of the projection from feature {source} of x, which params "
+        f"hold as {pen.inline('w[i - 1, j - 1]')} of w[from, to]; {pen.inline(bias)} is the bias of output {to}. "
+        "The first third of the outputs is q, the second k, the last v."
+    )
+
+
+def _rule_of_positions(pen: Pen) -> str:
+    t, s = (pen.inline(pen.symbol(letter)) for letter in "ts")
+    feature, score = (pen.inline(pen.symbol(letter, None, units)) for letter, units in (("q", "tj"), ("S", "ts")))
+    return (
+        f"{feature} is feature {pen.inline(pen.symbol('j'))} of position {t}, and so with other letters; {score} is of "
+        f"the query at position {t} and the key at position {s}."
+    )
 
 
 def _symbol(pen: Pen, at: At) -> str:
@@ -105,7 +128,7 @@ def _symbol(pen: Pen, at: At) -> str:
 
 
 def _plain(run: Head, write: Pens, at: At) -> Equation:
-    return Equation(write(lambda pen: _symbol(pen, at)), NOTHING, NOTHING, run[at])
+    return Equation(write(lambda pen: _symbol(pen, at)), NOTHING, NOTHING, run[at], given=True)
 
 
 def _sum(
@@ -150,8 +173,7 @@ def _weight(run: Head, write: Pens, t: int, s: int) -> Equation:
     keys = [("S", t, key) for key in range(len(run.costs)) if run.seen[t, key]]
 
     def written(pen: Pen, value: Callable[[At], str | float]) -> str:
-        own, *all_of = (formulas.written(pen, "exp(z)", {"z": value(at)}) for at in (("S", t, s), *keys))
-        return f"{own} / ({' + '.join(all_of)})"
+        return formulas.softmax(pen, value(("S", t, s)), [*map(value, keys)])
 
     symbols = write(lambda pen: written(pen, lambda at: _symbol(pen, at)))
     return Equation(

@@ -12,22 +12,23 @@ from funcnet.derivations.addresses import Where
 from funcnet.derivations.chain_numbers import Propagation
 from funcnet.derivations.cost_terms import cost_slope, costs
 from funcnet.derivations.error_terms import error_term
-from funcnet.derivations.notation import NOTHING, Equation, Pen, Pens
+from funcnet.derivations.notation import NOTHING, Equation, Pen, Pens, Written
 
 ALL = 10**9  # no sum is shortened on a worksheet
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and what is computed under it."""
+    """A heading, what is computed under it, and perhaps a sentence before that."""
 
     title: str
     equations: tuple[Equation, ...]
+    note: Written = NOTHING
 
 
 def forward(run: Propagation, write: Pens, loss: Loss) -> Iterator[Section]:
     """What is given, then z and a of every layer and the cost, for every example."""
-    yield Section("The parameters", tuple(_parameters(run, write)))
+    yield Section("The parameters", tuple(_parameters(run, write)), write(lambda pen: _index_rule(run, pen)))
     for i in range(len(run.costs)):
         yield Section(f"Inputs and targets{_of(run, i)}", tuple(_given(run, write, i)))
         for layer in range(1, run.depth + 1):
@@ -55,7 +56,7 @@ def update(
     run: Propagation, write: Pens, learning_rate: float, updated: list[Any], rates: list[Any], after: float
 ) -> Iterator[Section]:
     """θ - η ∂J/∂θ for every parameter that is trained, and the cost that comes of it."""
-    lines = [Equation(write(lambda pen: pen.symbol("η")), NOTHING, NOTHING, learning_rate)]
+    lines = [Equation(write(lambda pen: pen.symbol("η")), NOTHING, NOTHING, learning_rate, given=True)]
     for layer in range(1, run.depth + 1):
         for where in _places(run, layer):
             name = "b" if where[1] is None else "w"
@@ -88,22 +89,38 @@ def _value(where: Where, w: list[Any], b: list[Any]) -> float:
     return float((b if where[1] is None else w)[where[0]][_index(where)])
 
 
+def _index_rule(run: Propagation, pen: Pen) -> str:
+    """Which weight is which, in a sentence."""
+    layer, to, source = (pen.inline(pen.symbol(letter)) for letter in "lji")
+    weight, bias = pen.symbol(pen.letter, "l", ["j", "i"]), pen.symbol("b", "l", ["j"])
+    biases = f"; {pen.inline(bias)} is the bias of unit {to}" if any(b is not None for b in run.b) else ""
+    named = " Names stand in the place of numbers where units have them." if any(pen.names) else ""
+    return (
+        f"{pen.inline(weight)} is the weight to unit {to} of layer {layer} from unit {source} of the layer before (for "
+        f"{pen.inline(pen.symbol('l') + ' = 1')} from input {source}), which params hold as "
+        f"{pen.inline('w[i - 1, j - 1]')} of w[from, to]{biases}.{named}"
+    )
+
+
 def _parameters(run: Propagation, write: Pens) -> Iterator[Equation]:
     for layer in range(1, run.depth + 1):
         for where in _places(run, layer):
             name = write(lambda pen, where=where: pen.parameter(*where))  # type: ignore[misc]
-            yield Equation(name, NOTHING, NOTHING, _value(where, run.w, run.b))
+            yield Equation(name, NOTHING, NOTHING, _value(where, run.w, run.b), given=True)
 
 
 def _given(run: Propagation, write: Pens, i: int) -> Iterator[Equation]:
     for unit, value in enumerate(run.a[0][i]):
         name = write(lambda pen, unit=unit: pen.activation(0, unit, run.direct))  # type: ignore[misc]
-        yield Equation(name, NOTHING, NOTHING, float(value))
+        yield Equation(name, NOTHING, NOTHING, float(value), given=True)
     if run.y.ndim == 1:
-        yield Equation(write(lambda pen: pen.symbol("y")), NOTHING, NOTHING, float(run.y[i]))
+        yield Equation(write(lambda pen: pen.symbol("y")), NOTHING, NOTHING, float(run.y[i]), given=True)
     for unit, value in enumerate([] if run.targets is None else run.targets[i]):
         name = write(lambda pen, unit=unit: pen.target(run.depth, unit))  # type: ignore[misc]
-        yield Equation(name, NOTHING, NOTHING, float(value))
+        yield Equation(name, NOTHING, NOTHING, float(value), given=True)
+    if not run.one:
+        share = write(lambda pen: pen.partial(pen.cost(None), pen.cost(i)))
+        yield Equation(share, NOTHING, NOTHING, float(run.shares[i]), given=True)
 
 
 def _layer(run: Propagation, write: Pens, layer: int, i: int) -> Iterator[Equation]:
@@ -170,7 +187,8 @@ def _slope(run: Propagation, write: Pens, layer: int, unit: int, i: int) -> Equa
     def numbers(pen: Pen) -> str:
         if formula is None:
             return pen.applied(function, pen.number(z), "′")
-        return formulas.written(pen, formula[1], {"z": z, "a": a})
+        values = {"z": z, "a": a}
+        return formulas.written(pen, formula[1], values | formulas.brackets(formula[1], values))
 
     written = (write(symbols), write(numbers)) if function else (NOTHING, NOTHING)
     return Equation(name, *written, float(run.slope[layer][i, unit]))

@@ -22,6 +22,7 @@ from funcnet._core.weighting import (
 from funcnet.derivations.addresses import weights_in
 from funcnet.derivations.chains import is_weighted_sum, links, refuse, weighted_sums
 from funcnet.derivations.formulas import Formula, formula_of
+from funcnet.derivations.notation import type_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Propagation:
         gradient: ∂J/∂params, a tree like params.
         w_gradient, b_gradient: ∂J/∂w and ∂J/∂b of it, layer by layer.
         y: the targets.
+        dtype: the type in which all this was computed.
         chances: (m, outputs), the probabilities as the loss reads them from the output; None if it does not.
     """
 
@@ -66,6 +68,7 @@ class Propagation:
     w_gradient: list[Any]
     b_gradient: list[Any]
     y: np.ndarray
+    dtype: str
     chances: np.ndarray | None
 
     @property
@@ -184,6 +187,7 @@ def propagate(
         w_gradient=[None, *(_as_float64(part["w"]) for part in grads)],
         b_gradient=[None, *(_as_float64(part.get("b")) for part in grads)],
         y=np.asarray(batch.y),
+        dtype=type_of(batch.params, batch.x),
         chances=_as_float64(loss.probabilities(a[-1])) if hasattr(loss, "probabilities") else None,
     )
 

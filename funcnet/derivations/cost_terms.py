@@ -1,6 +1,6 @@
 """The lines of a worksheet that a loss has a part in: the cost of an example, and its derivative by an output."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,9 +20,7 @@ def costs(run: Propagation, write: Pens, loss: Loss, i: int) -> Iterator[Equatio
         yield _applied_cost(run, write, loss, name, i)
         return
     if run.chances is not None:
-        for unit in units:
-            chance = write(lambda pen, unit=unit: _chance(run, pen, unit))  # type: ignore[misc]
-            yield Equation(chance, NOTHING, NOTHING, float(run.chances[i, unit]))
+        yield from (_probability(run, write, formulas.defined(formula[0], "p"), unit, i) for unit in units)
     of_class = getattr(loss, "class_formula", None) if run.of_classes else None
     if of_class is not None:
         units = range(int(run.y[i]), int(run.y[i]) + 1)
@@ -63,6 +61,21 @@ def cost_slope(run: Propagation, write: Pens, loss: Loss, unit: int, i: int) -> 
     symbols = write(lambda pen: formulas.written(pen, expression, _output_symbols(run, pen, unit)))
     numbers = write(lambda pen: formulas.written(pen, expression, _output_numbers(run, i, unit)))
     return Equation(name, symbols, numbers, value)
+
+
+def _probability(run: Propagation, write: Pens, defined: str, unit: int, i: int) -> Equation:
+    """p of an output, by what the loss defines it as."""
+    assert run.chances is not None
+    units = range(run.sizes[-1])
+
+    def of(pen: Pen, values: Sequence[str | float]) -> str:
+        if defined == "softmax(a)":
+            return formulas.softmax(pen, values[unit], values)
+        return formulas.written(pen, defined, {"a": values[unit]})
+
+    symbols = write(lambda pen: of(pen, [pen.at("a", run.depth, k) for k in units]))
+    numbers = write(lambda pen: of(pen, [float(run.a[-1][i, k]) for k in units]))
+    return Equation(write(lambda pen: _chance(run, pen, unit)), symbols, numbers, float(run.chances[i, unit]))
 
 
 def _chance(run: Propagation, pen: Pen, unit: int) -> str:

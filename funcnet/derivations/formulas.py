@@ -18,6 +18,7 @@ from funcnet.derivations.notation import OUTSIDE_TEXT, Pen
 Formula = tuple[str, str]
 
 LETTER = re.compile(r"\b[zaypC]\b", re.ASCII)
+BRACKET = re.compile(r"(?<!\w)(\(([\d.]+) ([-+]) (\|?)([za])\4\))")
 FUNCTIONS = {"exp", "log", "tanh", "cosh", "sinh", "sin", "cos", "max", "min"}
 WORDS = {"where", "else", "with"}
 SIGNS = {
@@ -44,17 +45,40 @@ def formula_of(spec: Any) -> Formula | None:
 def written(pen: Pen, expression: str, values: Mapping[str, str | float]) -> str:
     """The expression with symbols (texts) or numbers in the place of its letters.
 
-    A letter that has a value needs no definition: the " with " that defines it is left out.
+    A letter that has a value needs no definition: the " with " that defines it is left out. A bracket that has a value,
+    from `brackets`, is written as that value.
     """
     body, clause = _parted(expression)
     text = body if not clause or clause[0] in values else f"{body} with {clause}"
     pieces, place = [], 0
-    for match in LETTER.finditer(text):
+    whole = [re.escape(piece) for piece in values if piece[:1] == "("]
+    for match in re.finditer("|".join([*whole, LETTER.pattern]), text, re.ASCII):
         before, after = text[place : match.start()], text[match.end() :]
         factor = re.search(r"[\d½²³)] $", before) or (place and before == " ")
         pieces += [_plain(pen, before), _value(pen, match[0], values, text[: match.start()], after, bool(factor))]
         place = match.end()
     return "".join([*pieces, _plain(pen, text[place:])])
+
+
+def brackets(expression: str, values: Mapping[str, float]) -> dict[str, float]:
+    """The brackets around a number plus or minus a letter or its size, (1 - a), with their values."""
+    found = {}
+    for bracket, number, sign, bar, letter in BRACKET.findall(expression):
+        value = abs(values[letter]) if bar else values[letter]
+        found[bracket] = float(number) + (value if sign == "+" else -value)
+    return found
+
+
+def softmax(pen: Pen, one: str | float, all_of: Sequence[str | float]) -> str:
+    """One entry of a softmax: its power over the sum of all."""
+    own, *powers = (written(pen, "exp(z)", {"z": value}) for value in (one, *all_of))
+    return f"{own} / ({' + '.join(powers)})"
+
+
+def defined(expression: str, letter: str) -> str:
+    """What the expression defines a letter as: "softmax(a)"; "" if it does not."""
+    name, _, value = _parted(expression)[1].partition(" = ")
+    return value if name == letter else ""
 
 
 def definition(pen: Pen, expression: str) -> str:

@@ -130,7 +130,7 @@ def wrapped(start: str, line: str) -> Iterator[str]:
 
 def _pens(form: Form, terms: Terms) -> tuple[Pen, Pen]:
     """One for the many numbers, one for those that are compared."""
-    return Pen(form, "θ", (), terms.digits), Pen(form, "θ", (), max(terms.digits, 12))
+    return Pen(form, "θ", (), terms.digits, terms.dtype), Pen(form, "θ", (), max(terms.digits, 12), terms.dtype)
 
 
 def _rounding(terms: Terms) -> str:

@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
+
 from funcnet._core import scalars
+from funcnet._core.protocols import ArrayLike, Params
 
 Form = Literal["text", "latex", "html"]
 Names = tuple[tuple[str, ...] | None, ...]
 
-RAISED = str.maketrans("0123456789()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾")
-LOWERED = str.maketrans("0123456789ik", "₀₁₂₃₄₅₆₇₈₉ᵢₖ")
+RAISED = str.maketrans("0123456789()l", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾ˡ")
+LOWERED = str.maketrans("0123456789ijkst", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₛₜ")
 GREEK = {"θ": r"\theta", "δ": r"\delta", "η": r"\eta"}
 OUTSIDE_TEXT = {"\\": r"\backslash ", "^": r"{\wedge}", "~": r"\sim ", "<": "{<}", ">": "{>}"} | {
     mark: rf"\{mark} " for mark in "{}$%&#_"
@@ -40,14 +44,18 @@ class Pen:
         letter: "θ" or "w".
         names: for every layer, the input first, its units' names, or None to number them from 1.
         digits: significant digits of a number.
+        dtype: the type of the numbers, which are written with no more digits than it takes to tell them apart in it.
     """
 
     form: Form
     letter: str
     names: Names
     digits: int
+    dtype: str = "float64"
 
-    def symbol(self, letter: str, layer: int | None = None, units: Sequence[str] = (), named: bool = False) -> str:
+    def symbol(
+        self, letter: str, layer: int | str | None = None, units: Sequence[str] = (), named: bool = False
+    ) -> str:
         """`letter` with the layer in brackets above and the units below."""
         above, below = "" if layer is None else f"({layer})", ",".join(units)
         if self.form == "latex":
@@ -127,18 +135,25 @@ class Pen:
         return f"∂{of}/∂{by}"
 
     def number(self, value: float) -> str:
-        """A number to this many digits; NaN and infinity as such."""
+        """A number to this many digits, or to the fewest that are it in its type; NaN and infinity as such."""
         if math.isnan(value):
             return r"\mathrm{NaN}" if self.form == "latex" else "NaN"
         if math.isinf(value):
             return ("-" if value < 0 else "") + (r"\infty" if self.form == "latex" else "∞")
-        written = f"{value + 0.0:.{self.digits}g}"
+        written = shortest(value + 0.0, self.digits, self.dtype)
         if self.form == "text":
             return written
         mantissa, _, exponent = written.partition("e")
         if self.form == "latex":
             return mantissa + (rf" \cdot 10^{{{int(exponent)}}}" if exponent else "")
         return (mantissa + (f"·10<sup>{int(exponent)}</sup>" if exponent else "")).replace("-", "−")
+
+    def inline(self, symbol: str) -> str:
+        """A symbol in a sentence, where no line ends within it."""
+        if self.form == "latex":
+            return f"${symbol}$"
+        whole = symbol.replace(" ", "\u00a0")
+        return whole.replace("-", "−") if self.form == "html" else whole
 
     def operand(self, value: float) -> str:
         """A number behind an operator: in brackets if it is negative."""
@@ -184,12 +199,32 @@ class Pens:
         return Written(line(self.text), line(self.latex), line(self.html))
 
 
-def pens(letter: str, names: Names, digits: int) -> Pens:
+def type_of(params: Params, x: ArrayLike) -> str:
+    """The floating type of a network's numbers."""
+    kind = jnp.result_type(*jax.tree.leaves(params)[:1] or [jnp.asarray(x)])
+    return str(kind) if jnp.issubdtype(kind, jnp.floating) else "float64"
+
+
+def shortest(value: float, digits: int, dtype: str) -> str:
+    """A number to so many significant digits, or to the fewest that lie closer to it than to its neighbours in a type.
+
+    0.3 in float32 is 0.300000011920929, which no float32 is nearer to than to 0.3.
+    """
+    half = math.ldexp(float(jnp.finfo(dtype).eps), math.frexp(value)[1] - 2)
+    for count in range(1, digits):
+        near = float(f"{value:.{count}g}")
+        if abs(near - value) < half:
+            whole = int(f"{near:e}".partition("e")[2]) + 1  # digits before the point, all written as long as they fit
+            return f"{near:.{max(count, whole if whole <= digits else 0)}g}"
+    return f"{value:.{digits}g}"
+
+
+def pens(letter: str, names: Names, digits: int, dtype: str) -> Pens:
     """The three pens, once their arguments are checked."""
     if letter not in ("θ", "w"):
         raise ValueError(f"notation: expected 'θ' or 'w', got {letter!r}.")
     scalars.integer("digits", digits, "1 to 17 significant digits", 1, 17)
-    return Pens(*(Pen(form, letter, names, digits) for form in ("text", "latex", "html")))
+    return Pens(*(Pen(form, letter, names, digits, dtype) for form in ("text", "latex", "html")))
 
 
 def checked_names(names: Any, sizes: Sequence[int]) -> Names:
@@ -208,10 +243,14 @@ def checked_names(names: Any, sizes: Sequence[int]) -> Names:
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """name = formula = numbers = value, and a note in plain words if there is one to make."""
+    """name = formula = numbers = value, and a note in plain words if there is one to make.
+
+    `given`: whether the value is known before anything is computed.
+    """
 
     name: Written
     formula: Written
     numbers: Written
     value: float
     note: str = ""
+    given: bool = False

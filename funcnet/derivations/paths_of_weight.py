@@ -57,7 +57,7 @@ def explain(
         names: the units' names, a list for the input and one for each layer with parameters; None in
             place of a list numbers that layer's units.
         largest: how many paths are written out. Beyond, the largest are, and the rest is summed.
-        digits: significant digits of the printed numbers.
+        digits: significant digits of the printed numbers, of float32 parameters no more than float32 has.
 
     Returns:
         A `Derivation`, in float64: products of the numbers that the library computed.
@@ -104,7 +104,7 @@ def derive(
     """`explain` for a propagation that is there already. With `example` it is of that one alone."""
     where = layer, source, to = checked_weight("weight", run.layers[1:], weight)
     scalars.integer("largest", largest, "how many paths to write out, 1 or more", 1)
-    write = pens(notation, checked_names(names, run.sizes), digits)
+    write = pens(notation, checked_names(names, run.sizes), digits, run.dtype)
     m, one = len(run.costs), run.one
     with np.errstate(all="ignore"):
         paths = [_path(run, write, where, i, route, one) for i, route in _largest_paths(run, where, largest)]
@@ -131,6 +131,7 @@ def derive(
         of=f"example {example}" if example is not None else f"the {reduction} over {m} examples" if m > 1 else "",
         headings=tuple(write(line) for line in headings(run, where)),
         digits=digits,
+        dtype=run.dtype,
     )
 
 

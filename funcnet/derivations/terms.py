@@ -69,7 +69,7 @@ class Terms:
         about: where it stands, in words.
         of: which example is derived, or how several are put together; "" where there is but one.
         headings: names of ∂J/∂J_i, δ and the input, of which `parts` are made.
-        digits: significant digits of the numbers as they are printed.
+        digits, dtype: significant digits of the numbers as they are printed, and the type that they are of.
     """
 
     value: float
@@ -87,3 +87,4 @@ class Terms:
     of: str
     headings: tuple[Written, ...]
     digits: int
+    dtype: str

@@ -1,6 +1,5 @@
 """`worksheet`: one step of learning as one would compute it by hand, number by number."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -17,77 +16,14 @@ from funcnet.derivations.calculation import Section
 from funcnet.derivations.chain_numbers import propagate
 from funcnet.derivations.chains import links, weighted_sums
 from funcnet.derivations.head_numbers import has_attention, numbers_of_head
-from funcnet.derivations.layouts import wrapped
-from funcnet.derivations.notation import Equation, Pen, checked_names, pens
+from funcnet.derivations.notation import checked_names, pens, type_of
+from funcnet.derivations.sheets import Worksheet
 from funcnet.propagation import cost
 
 MOST = 2000  # numbers on a worksheet
 
 Batch = tuple[ArrayLike, ArrayLike, ArrayLike | None, Reduction]
 Update = Callable[[float, Params, Tree, float], Iterable[Section]]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Worksheet:
-    """Every number of a step of learning in the order of a calculation by hand.
-
-    Attributes:
-        sections: what is given, forward propagation, the cost, then layer by layer from the last the
-            error terms and the gradient, the update.
-        digits: significant digits of the numbers as they are printed.
-    """
-
-    sections: tuple[Section, ...]
-    digits: int
-
-    def __str__(self) -> str:
-        """Text for a terminal, about 100 columns wide."""
-        pen, lines = Pen("text", "θ", (), self.digits), []
-        for number, section in enumerate(self.sections, 1):
-            heading = f"{number}. {section.title}"
-            lines += ["", heading, "─" * len(heading)]
-            width = max(len(line.name.text) for line in section.equations)
-            for line in section.equations:
-                name, *parts = _parts(line, "text", pen)
-                whole = " = ".join(parts)
-                if width + len(whole) <= 95 or len(parts) < 3:
-                    lines += wrapped(f"{name:{width}} = ", whole)
-                else:
-                    lines += [*wrapped(f"{name:{width}} = ", parts[0])]
-                    lines += [*wrapped(f"{'':{width}} = ", " = ".join(parts[1:]))]
-        return "\n".join(lines[1:])
-
-    __repr__ = __str__
-
-    def to_markdown(self) -> str:
-        """Headings, and the mathematics as LaTeX between double dollars, as GitHub and Jupyter show it."""
-        pieces = [f"### {number}. {section.title}" for number, section in enumerate(self.sections, 1)]
-        blocks = ["$$\n\\begin{aligned}\n" + self._rows(part) + "\n\\end{aligned}\n$$" for part in self.sections]
-        return "\n\n".join(piece for pair in zip(pieces, blocks) for piece in pair) + "\n"
-
-    def to_latex(self) -> str:
-        """The body of a document that loads amsmath; `\\allowdisplaybreaks` lets long steps run over pages."""
-        pieces = [
-            f"\\subsection*{{{number}. {section.title}}}\n\\begin{{align*}}\n{self._rows(section)}\n\\end{{align*}}"
-            for number, section in enumerate(self.sections, 1)
-        ]
-        return "\n\n".join(pieces) + "\n"
-
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
-
-    def _rows(self, section: Section) -> str:
-        pen = Pen("latex", "θ", (), self.digits)
-        rows = []
-        for line in section.equations:
-            name, first, *rest = _parts(line, "latex", pen)
-            wide = len(line.formula.text) + len(line.numbers.text) > 60
-            rows.append(f"{name} &= {first}")
-            if rest:
-                rows[-1 if not wide else len(rows) :] = [
-                    f"&= {' = '.join(rest)}" if wide else f"{rows[-1]} = {' = '.join(rest)}"
-                ]
-        return " \\\\\n".join(rows)
 
 
 def worksheet(
@@ -104,6 +40,7 @@ def worksheet(
     notation: str = "θ",
     names: Sequence[Sequence[str] | None] | None = None,
     digits: int = 6,
+    blank: bool = False,
 ) -> Worksheet:
     """Every z, a, J, δ, gradient and updated parameter of a small network, in the order of a calculation by hand.
 
@@ -118,25 +55,37 @@ def worksheet(
         learning_rate: η of one step of gradient descent, θ ← θ - η ∂J/∂θ; None ends with the gradient.
         trainable: True or False for every parameter, or for whole branches of params, as for `fit`:
             what is False stays as it is. None updates all.
+        blank: a line to be filled in stands where a number is to be computed. Given are parameters, inputs, targets, η
+            and the formulas; `.solution` is the sheet with its numbers.
 
     Returns:
-        A `Worksheet`, which prints as text and gives Markdown and LaTeX.
+        A `Worksheet`, which prints as text, gives Markdown, LaTeX and HTML, and has `.save(path)`. Numbers of float32
+        parameters are written with float32's digits.
 
     Raises:
         ValueError: a network and batch of more than 2000 numbers; else as `explain`.
-        TypeError: as `explain`.
+        TypeError: `blank` that is no flag; else as `explain`.
 
     Example:
         >>> import funcnet as fn
         >>> net = fn.Dense(1, 1, bias=False)
         >>> sheet = fn.worksheet(net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[3.0]], [[5.0]])
-        >>> print(str(sheet).split("\\n\\n")[4])
+        >>> print(str(sheet).split("\\n\\n")[5])
         5. Error terms, layer 1
         ───────────────────────
         ∂J/∂a⁽¹⁾₁     = a⁽¹⁾₁ - y₁ = 6 - 5 = 1
         ∂a⁽¹⁾₁/∂z⁽¹⁾₁ = 1
         δ⁽¹⁾₁         = ∂J/∂a⁽¹⁾₁ · ∂a⁽¹⁾₁/∂z⁽¹⁾₁ = 1 × 1 = 1
+        >>> task = fn.worksheet(
+        ...     net, fn.SquaredError(), fn.from_weights(net, [[[2.0]]]), [[3.0]], [[5.0]], learning_rate=0.1, blank=True
+        ... )
+        >>> print(str(task).split("\\n\\n")[-2])
+        7. Update, all parameters at once
+        ─────────────────────────────────
+        η           = 0.1
+        new θ⁽¹⁾₁,₁ = θ⁽¹⁾₁,₁ - η · ∂J/∂θ⁽¹⁾₁,₁ = ______
     """
+    scalars.flag("blank", blank)
     if learning_rate is not None:
         learning_rate = scalars.number(
             "learning_rate", learning_rate, "a positive number or None", lambda r: 0 < r < np.inf
@@ -151,14 +100,19 @@ def worksheet(
         updated = jax.tree.map(lambda p, g, rate: p - rate * g, params, gradient, rates)
         after = float(cost(net, loss, updated, x, y, weights=weights, reduction=reduction))
         sections += update(learning_rate, updated, rates, after)
-    return Worksheet(tuple(sections), digits)
+    return Worksheet(tuple(sections), digits, type_of(params, x), blank)
 
 
 def _of_chain(
     net: AnyLayer, loss: Loss, params: Params, batch: Batch, notation: str, names: Any, digits: int
 ) -> tuple[list[Section], Tree, Update]:
     layers = weighted_sums("worksheet", net)
-    write = pens(notation, checked_names(names, [layers[0].n_in, *(layer.n_out for layer in layers)]), digits)
+    write = pens(
+        notation,
+        checked_names(names, [layers[0].n_in, *(layer.n_out for layer in layers)]),
+        digits,
+        type_of(params, batch[0]),
+    )
     m, pairs = max(len(np.asarray(batch[0])), 1), sum(layer.n_in * layer.n_out for layer in layers)
     if (count := (2 * m + 4) * pairs + 6 * m * sum(layer.n_out for layer in layers)) > MOST:
         raise ValueError(
@@ -182,7 +136,8 @@ def _of_head(
 ) -> tuple[list[Section], Tree, Update]:
     if names is not None:
         raise ValueError(f"names: an attention head numbers positions and features; expected None, got {names!r}.")
-    write, run = pens(notation, (), digits), numbers_of_head(net, loss, params, *batch, MOST)
+    write = pens(notation, (), digits, type_of(params, batch[0]))
+    run = numbers_of_head(net, loss, params, *batch, MOST)
     sections = [*attention_head.forward(run, write), *attention_head.backward(run, write)]
     return sections, run.gradient, partial(attention_head.update, run, write, net)
 
@@ -190,10 +145,3 @@ def _of_head(
 def _rates(params: Params, learning_rate: float, trainable: Tree | None) -> Tree:
     """The learning rate of every parameter: 0 for what stays as it is."""
     return kept(flags_of(params, trainable), jax.tree.map(lambda _: learning_rate, params))
-
-
-def _parts(line: Equation, form: str, pen: Pen) -> list[str]:
-    """What stands between the equals signs, without what there is none of, and nothing twice in a row."""
-    written = [getattr(piece, form) for piece in (line.name, line.formula, line.numbers)]
-    parts = [*(piece for piece in written if piece), pen.number(line.value)]
-    return [part for place, part in enumerate(parts) if place == 0 or part != parts[place - 1]]

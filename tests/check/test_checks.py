@@ -1,5 +1,7 @@
 """The checks: they find planted errors of 3 % in one entry, know kinks, and pass what is right."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from table import KEY, Scale, params_of, random
 
 import funcnet as fn
 from funcnet._core.numerics import wide
+from funcnet.check.answers import answer_of
 
 X, Y = random(1, 4, 3), random(2, 4, 2)
 
@@ -334,3 +337,157 @@ def test_what_cannot_be_checked_is_refused_by_name():
         with pytest.raises(ValueError, match=message):
             call()
     assert fn.check_gradients(net, loss, params, X, Y, weights=[1.0, 2, 0, 1]).ok
+
+
+# ---- somebody's own answer
+
+NETWORK, SQUARED = fn.mlp((3, 4, 4, 2)), fn.SquaredError()
+
+
+def numpy_gradient(params, x, y):
+    """Backpropagation through NETWORK as a student writes it, in the type of what comes."""
+    layers = [layer for layer in params if layer]
+    a = [x]
+    for layer in layers[:-1]:
+        a.append(np.tanh(a[-1] @ layer["w"] + layer["b"]))
+    delta = a[-1] @ layers[-1]["w"] + layers[-1]["b"] - y
+    answer = []
+    for layer, came_in in zip(layers[::-1], a[::-1]):
+        answer.insert(0, {"w": came_in.T @ delta / np.float32(len(x)), "b": delta.mean(0)})
+        delta = (delta @ layer["w"].T) * (1 - came_in**2)
+    return answer
+
+
+def answered(dtype=np.float32, m=4):
+    """Parameters and a batch of a type, and the right answer in it."""
+    given = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (params_of(NETWORK), random(1, m, 3), random(2, m, 2)))
+    return given, numpy_gradient(*given)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_right_answer_is_right_in_its_own_precision(dtype):
+    given, answer = answered(dtype)
+    report = fn.check_gradients(NETWORK, SQUARED, *given, grads=answer)
+    assert report.ok, str(report)
+    assert [row.name for row in report.rows] == [f"layer {n}, {name}" for n in (1, 2, 3) for name in "bw"]
+    assert report.title.startswith(f"An answer in {np.dtype(dtype)}")
+    assert "answer" in str(report).splitlines()[1]
+    assert "hand-written" not in str(report)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("small", [False, True])
+def test_three_percent_in_one_entry_of_an_answer_is_wrong_and_named(small):
+    (params, x, y), _ = answered()
+    if small:  # of a gradient ten thousand times smaller than the others of its matrix
+        params[2]["w"][:, 2] *= np.float32(1e-4)
+        params[4]["w"][2] *= np.float32(1e-4)
+    answer = numpy_gradient(params, x, y)
+    assert fn.check_gradients(NETWORK, SQUARED, params, x, y, grads=answer).ok
+    answer[1]["w"][1, 2] *= 1.03
+    report = fn.check_gradients(NETWORK, SQUARED, params, x, y, grads=answer)
+    assert [(row.where, row.verdict) for row in report.rows if row.verdict != "right"] == [
+        ("layer 2, w[1, 2]", "wrong")
+    ]
+    assert 0.025 < report.rows[3].error < 0.03
+    with pytest.raises(AssertionError, match=r"NOT right: layer 2, w\[1, 2\]"):
+        report.raise_if_wrong()
+
+
+def test_float32_answers_of_large_layers_and_batches_are_right_and_three_percent_in_them_is_not():
+    net, m = fn.mlp((50, 500, 2)), 1000
+    given = params_of(net), random(1, m, 50), random(2, m, 2)
+    params, x, y = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), given)
+    answer = numpy_gradient(params, x, y)
+    one_by_one = np.zeros_like(answer[1]["w"])  # a sum in float32 over the examples, the least exact of all
+    hidden = np.tanh(x @ params[0]["w"] + params[0]["b"])
+    for came_in, delta in zip(hidden, hidden @ params[2]["w"] + params[2]["b"] - y):
+        one_by_one += np.outer(came_in, delta)
+    answer[1]["w"] = one_by_one / np.float32(m)
+    assert fn.check_gradients(net, SQUARED, params, x, y, grads=answer, entries=5).ok
+    answer[0]["w"][7, 11] *= 1.03
+    report = fn.check_gradients(net, SQUARED, params, x, y, grads=answer, entries=5)
+    assert [row.where for row in report.rows if row.verdict == "wrong"] == ["layer 1, w[7, 11]"]
+
+
+@pytest.mark.fast
+def test_what_was_computed_in_float32_may_come_as_float64():
+    given, answer = answered()
+    listed = [{name: leaf.tolist() for name, leaf in layer.items()} for layer in answer]
+    assert fn.check_gradients(NETWORK, SQUARED, *given, grads=listed).ok
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), given)
+    assert not fn.check_gradients(NETWORK, SQUARED, *wide, grads=listed).ok  # of float64 parameters it is not right
+
+
+@pytest.mark.fast
+def test_an_answer_may_come_in_any_form_that_has_a_dict_for_each_layer():
+    net = fn.Chain(fn.Residual(fn.Chain(fn.Dense(3, 3), fn.Tanh())), fn.LayerNorm(3), fn.Dense(3, 2, bias=False))
+    params, options = params_of(net), {"penalty": fn.L2(0.1), "weights": jnp.arange(4.0), "reduction": "sum"}
+    _, grads = jax.jit(lambda p: fn.value_and_grad(net, SQUARED, p, X, Y, **options))(params)
+    inner, norm, last = grads[0][0], grads[1], grads[2]
+    for answer in (grads, [inner, norm, last], [inner, {}, norm, last, ()], [[inner], [norm, [last]]]):
+        same = answer_of(params, answer, []).grads
+        assert jax.tree.map(np.shape, same) == jax.tree.map(np.shape, params)
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, same, grads)))
+    assert fn.check_gradients(net, SQUARED, params, X, Y, grads=[inner, norm, last], **options, entries=2).ok
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("wrong", "reduction", "remark"),
+    [
+        (lambda g: 4 * g, "mean", "4 times the gradient in every entry: it is the sum over the examples, not their"),
+        (lambda g: g, "sum", "0.25 times the gradient in every entry: it is the mean, not the sum"),
+        (lambda g: -g, "mean", "-1 times the gradient in every entry: its sign is turned"),
+        (lambda g: 2 * g, "mean", r"2 times the gradient in every entry\.$"),
+        (lambda g: g.T if g.shape == (4, 4) else g, "mean", r"^layer 2, w is transposed: its entries are w\[from, to"),
+    ],
+)
+def test_a_mistake_that_explains_all_of_an_answer_is_told(wrong, reduction, remark):
+    given, answer = answered()
+    report = fn.check_gradients(NETWORK, SQUARED, *given, grads=jax.tree.map(wrong, answer), reduction=reduction)
+    assert not report.ok
+    (said,) = report.remarks
+    assert re.search(remark, said), said
+    assert said in str(report)
+
+
+@pytest.mark.fast
+def test_a_slope_at_a_kink_may_be_any_between_the_sides():
+    net, params = fn.Chain(fn.ReLU(), fn.Dense(1, 1)), ((), {"w": np.ones((1, 1)), "b": np.zeros(1)})
+    net, params = fn.Chain(fn.Dense(1, 1), net), ({"w": np.ones((1, 1)), "b": np.zeros(1)}, params)
+    x, y = np.array([[0.0]]), np.array([[1.0]])
+    for slope, right in ((0.0, True), (-1.0, True), (-1.03, False)):
+        answer = [{"w": [[0.0]], "b": [slope]}, {"w": [[0.0]], "b": [-1.0]}]
+        assert fn.check_gradients(net, SQUARED, params, x, y, grads=answer).ok == right, slope
+
+
+@pytest.mark.fast
+def test_an_answer_that_is_not_finite_is_wrong_and_named():
+    given, answer = answered()
+    answer[1]["w"][1, 2] = np.nan
+    report = fn.check_gradients(NETWORK, SQUARED, *given, grads=answer)
+    assert [row.where for row in report.rows if row.verdict != "right"] == ["layer 2, w[1, 2]"]
+    assert not report.remarks
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:2], "a dict of arrays for each of the 3 layers with parameters, in order, got 2 of them"),
+        (lambda a: [a[0]["w"], *a[1:]], "got ndarray outside a dict"),
+        (lambda a: [{"w": a[0]["w"]}, *a[1:]], "layer 1 has 'b', 'w', got 'w'"),
+        (lambda a: [*a[:2], a[2] | {"c": 1.0}], "layer 3 has 'b', 'w', got 'b', 'c', 'w'"),
+        (lambda a: [a[0] | {"w": a[0]["w"].T}, *a[1:]],
+         r"layer 1, w has shape \(4, 3\), expected \(3, 4\)\. A matrix is w\[from, to\]: give w\.T\."),
+        (lambda a: [a[0] | {"b": a[0]["b"][None]}, *a[1:]], r"layer 1, b has shape \(1, 4\), expected \(4,\)\.$"),
+        (lambda a: [a[0] | {"b": [1.0, [2.0]]}, *a[1:]], "layer 1, b is no array"),
+        (lambda a: [a[0] | {"b": list("abcd")}, *a[1:]], "layer 1, b is <U1, expected real numbers"),
+    ],
+)  # fmt: skip
+def test_an_answer_of_another_form_is_refused_by_name(change, message):
+    given, answer = answered()
+    with pytest.raises((TypeError, ValueError), match=f"grads: .*{message}"):
+        fn.check_gradients(NETWORK, SQUARED, *given, grads=change(answer))

@@ -12,7 +12,7 @@ from expressions import evaluated
 from table import ACTIVATIONS, LOSSES, params_of, random, target
 
 import funcnet as fn
-from funcnet.derivations.formulas import formula_of, over_outputs, summed, written
+from funcnet.derivations.formulas import brackets, formula_of, over_outputs, summed, written
 from funcnet.derivations.notation import Pen
 
 ELEMENTWISE = [layer for layer in ACTIVATIONS if getattr(layer, "elementwise", False)]
@@ -162,10 +162,53 @@ def test_every_activation_and_loss_of_funcnet_has_a_formula():
         ("y z", {"y": 2.0, "z": -3.0}, "2 × (-3)"),
         ("p - y with p = σ(a)", {"p": 0.5, "y": 1.0, "a": 9.0}, "0.5 - 1"),
         ("½ (1 + t) with t = tanh(z)", {"z": -1.0}, "½ (1 + t) with t = tanh(-1)"),
+        ("a (1 - a)", {"a": 0.25, "(1 - a)": 0.75}, "0.25 × 0.75"),
+        ("(1 - |a|)²", {"a": -0.25, "(1 - |a|)": 0.75}, "0.75²"),
     ],
 )
 def test_numbers_stand_in_brackets_where_they_need_them(expression, values, expected):
     assert written(Pen("text", "θ", (), 6), expression, values) == expected
+
+
+@pytest.mark.fast
+def test_brackets_that_hold_a_sum_are_worked_out():
+    assert brackets("a (1 - a)", {"z": 9.0, "a": 0.25}) == {"(1 - a)": 0.75}
+    assert brackets("(1 - |a|)²", {"z": 9.0, "a": -0.25}) == {"(1 - |a|)": 0.75}
+    assert brackets("2 (3 + z)", {"z": -1.0, "a": 0.0}) == {"(3 + z)": 2.0}
+    assert brackets("σ(z) + a (1 - σ(z)) + (1 - t²)", {"z": 9.0, "a": 0.25}) == {}
+
+
+def test_a_slope_is_spelled_out():
+    params = fn.from_weights(net := fn.Chain(fn.Dense(1, 1), fn.Sigmoid()), [[[0.0]]])
+    sheet = str(fn.worksheet(net, fn.SquaredError(), params, [[1.0]], [[0.0]]))
+    assert "∂a⁽¹⁾₁/∂z⁽¹⁾₁ = a⁽¹⁾₁ (1 - a⁽¹⁾₁) = 0.5 × 0.5 = 0.25" in sheet
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("value", "dtype", "digits", "expected"),
+    [
+        (0.3, "float32", 17, "0.3"),
+        (0.3, "float64", 17, "0.3"),
+        (0.1 + 0.2, "float64", 17, "0.30000000000000004"),
+        (0.1 + 0.2, "float64", 6, "0.3"),
+        (1 / 3, "float32", 17, "0.33333334"),
+        (1 / 3, "float32", 6, "0.333333"),
+        (1 / 3, "float16", 17, "0.3333"),
+        (1 / 3, "bfloat16", 17, "0.334"),
+        (100.0, "float32", 6, "100"),
+        (1e20, "float32", 17, "1e+20"),
+        (-1234567.0, "float64", 6, "-1.23457e+06"),
+        (16777216.0, "float32", 17, "16777216"),
+        (0.0, "float32", 17, "0"),
+        (1e-40, "float64", 17, "1e-40"),
+    ],
+)
+def test_a_number_has_no_more_digits_than_its_type(value, dtype, digits, expected):
+    held = float(jnp.asarray(value, dtype)) if dtype != "float64" else value
+    assert Pen("text", "θ", (), digits, dtype).number(held) == expected
+    if digits == 17:
+        assert jnp.asarray(float(expected), dtype) == jnp.asarray(held, dtype)
 
 
 def test_other_forms():
@@ -215,7 +258,7 @@ def test_classes_are_written_with_their_probabilities():
         r"y  = 1",
         r"y₁ = 0",
         r"y₂ = 1",
-        r"p₂ = [.\d]+",
+        r"p₂ = exp\(a⁽¹⁾₂\) / \(exp\(a⁽¹⁾₁\) \+ exp\(a⁽¹⁾₂\)\)\s+= exp\(",
         r"J  = -log\(p₂\) with p = softmax\(a\) = -log\([.\d]+\)",
     ):
         assert re.search(f"^{line}", sheet, re.MULTILINE), line

@@ -1,5 +1,8 @@
 """Worksheets and summaries: the digits of the worked case, and the compiler's own count of operations."""
 
+import re
+from operator import methodcaller
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ from expressions import evaluated
 from table import TWO_NET, TWO_PARAMS, TWO_X, TWO_Y, Scale, backprop, params_of, random, target
 
 import funcnet as fn
+from funcnet.derivations.notation import Pen
 
 TWO = (TWO_NET, fn.SquaredError(), TWO_PARAMS, TWO_X, TWO_Y)
 WEIGHTS_ONLY = ({"w": True, "b": False}, ()) * 2
@@ -126,6 +130,115 @@ def test_markdown_and_latex():
     assert "θ" not in latex.replace("\\theta", "")
     assert sheet._repr_markdown_() == markdown
     assert repr(sheet) == str(sheet)
+
+
+def single(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tree)
+
+
+def test_float32_numbers_have_float32s_digits():
+    net, loss, *given = TWO
+    sheet = fn.worksheet(net, loss, *single(given), learning_rate=0.1, digits=17)
+    assert "z⁽¹⁾₁ = θ⁽¹⁾₁,₁ · x₁ + θ⁽¹⁾₁,₂ · x₂ + b⁽¹⁾₁ = 0.15 × 0.05 + 0.2 × 0.1 + 0.35 = 0.3775" in str(sheet)
+    assert "η           = 0.1\n" in str(sheet)
+    derived = fn.explain(net, loss, *single(given), weight=(1, 0, 0), digits=17)
+    for text in (str(sheet), sheet.to_latex(), sheet.to_html(), str(derived), derived.to_latex(), derived.to_html()):
+        numbers = re.findall(r"\d*\.\d+", text.partition("</style>")[2] or text)
+        assert len(numbers) > 20
+        assert max(len(number.replace(".", "").strip("0")) for number in numbers) <= 9
+    for section in sheet.sections:
+        for line in section.equations:
+            shown = Pen("text", "θ", (), 17, "float32").number(line.value)
+            assert np.float32(shown) == np.float32(line.value)
+
+
+def test_a_blank_worksheet_keeps_what_is_given_and_asks_for_all_else():
+    options = {"learning_rate": 0.5, "digits": 12}
+    task, solved = (fn.worksheet(*TWO, **options, blank=blank) for blank in (True, False))
+    assert task.solution == solved == solved.solution
+    assert task != solved
+    lines = [line for section in task.sections for line in section.equations]
+    given = {line.name.text: line.value for line in lines if line.given}
+    assert len(given) == 12 + 4 + 1  # parameters, inputs and targets, η
+    assert given["θ⁽¹⁾₁,₂"] == 0.2
+    to_markdown, to_html = map(methodcaller, ("to_markdown", "to_html"))
+    for form, blank in ((str, "______"), (to_markdown, r"\underline{\hspace{2cm}}"), (to_html, 'class="blank"')):
+        written = form(task)
+        assert written.count(blank) == len(lines) - len(given)
+        assert blank not in form(solved)
+        for line in lines:
+            number = Pen("text", "θ", (), 12).number(line.value)
+            if not line.given and len(number) > 8:
+                assert number in form(solved).replace("−", "-")
+                assert number not in written.replace("−", "-"), line.name.text
+    for line in (
+        "θ⁽¹⁾₂,₁ = 0.25", "x₁ = 0.05", "y₂ = 0.99", "η           = 0.5",
+        "a⁽¹⁾₁ = Sigmoid(z⁽¹⁾₁) = 1 / (1 + exp(-z⁽¹⁾₁)) = ______", "new J = ______",
+    ):  # fmt: skip
+        assert line in str(task)
+
+
+def test_a_blank_worksheet_says_all_that_no_formula_says():
+    net, x, y = fn.Chain(fn.Dense(2, 2), fn.Identity()), random(1, 2, 2), jnp.array([0, 1])
+    weights = jnp.array([1.0, 3.0])
+    task = str(fn.worksheet(net, fn.CrossEntropy(), params_of(net), x, y, weights=weights, blank=True))
+    assert "∂J/∂J₁ = 0.25" in task
+    assert "∂J/∂J₂ = 0.75" in task
+    assert "p₁ = exp(a⁽¹⁾₁) / (exp(a⁽¹⁾₁) + exp(a⁽¹⁾₂)) = ______" in task
+    binary = fn.worksheet(net, fn.BinaryCrossEntropy(), params_of(net), x[:1], jnp.ones((1, 2)), blank=True)
+    assert "p₂ = σ(a⁽¹⁾₂) = ______" in str(binary)
+    with pytest.raises(TypeError, match="blank: expected True or False, got 'no'"):
+        fn.worksheet(*TWO, blank="no")
+
+
+def test_the_index_rule_stands_above_the_parameters():
+    sheet = fn.worksheet(*TWO, notation="w")
+    rule = "w⁽ˡ⁾ⱼ,ᵢ is the weight to unit j of layer l from unit i of the layer before"
+    text = " ".join(str(sheet).split())
+    assert text.index(rule) < text.index("w⁽¹⁾₁,₁ = 0.15")
+    assert "as w[i - 1, j - 1] of w[from, to]; b⁽ˡ⁾ⱼ is the bias of unit j." in text
+    # and it is so:
+    first = values(sheet, "The parameters")
+    assert all(first[f"w⁽¹⁾{'₁₂'[j]},{'₁₂'[i]}"] == TWO_PARAMS[0]["w"][i, j] for i in (0, 1) for j in (0, 1))
+    assert "$w^{(l)}_{j,i}$ is the weight to unit $j$ of layer $l$" in sheet.to_markdown()
+    assert "<i>w</i><sup>(l)</sup><sub>j,i</sub> is the weight" in sheet.to_html()
+    bare = fn.Dense(1, 1, bias=False)
+    sheet = fn.worksheet(bare, fn.SquaredError(), params_of(bare), [[1.0]], [[2.0]], names=[["in"], None])
+    assert "bias" not in str(sheet)
+    assert "Names stand in the place of numbers" in " ".join(str(sheet).split())
+
+
+def test_saved_worksheets_are_whole_documents(tmp_path):
+    sheet = fn.worksheet(*TWO, learning_rate=0.5, names=[["$a_b", "<c>"], None, ["u + v", "é"]])
+    for ending in (".md", ".tex", ".html", ".txt"):
+        sheet.save(tmp_path / f"sheet{ending}")
+    read = {path.suffix: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert len(read) == 4
+    assert read[".md"] == sheet.to_markdown()
+    assert read[".txt"] == f"{sheet}\n"
+    latex = read[".tex"]
+    for part in (r"\documentclass", r"\usepackage{amsmath}", r"\allowdisplaybreaks", sheet.to_latex()):
+        assert part in latex
+    assert latex.index(r"\begin{document}") < latex.index(r"\subsection") < latex.index(r"\end{document}")
+    assert latex.count("{") == latex.count("}") + latex.count(r"\{") - latex.count(r"\}")
+    page = read[".html"]
+    assert page.startswith("<!doctype html>")
+    assert "&lt;c&gt;" in page
+    assert not re.search(r"https?:|src=|href=|<c>", page)
+    assert page.count("<table>") == page.count("</table>") == len(sheet.sections)
+    with pytest.raises(ValueError, match=r"\.md, \.tex, \.html or \.txt, got '.*sheet\.docx'"):
+        sheet.save(str(tmp_path / "sheet.docx"))
+
+
+def test_long_sums_are_broken_on_paper():
+    net = fn.Dense(12, 1)
+    latex = fn.worksheet(net, fn.SquaredError(), params_of(net), random(1, 1, 12), [[1.0]]).to_latex()
+    (block,) = re.findall(r"Forward.*?\\begin{align\*}\n(.*?)\n\\end", latex, re.DOTALL)
+    rows = block.split(" \\\\\n")
+    assert sum(row.startswith(r"&\quad + ") for row in rows) >= 2
+    assert max(map(len, rows)) < 250
+    assert block.count(r"\cdot") == 12
+    assert block.count(r"\times") == 12
 
 
 def test_a_large_worksheet_is_refused():

@@ -62,6 +62,7 @@ COST = jax.jit(fn.cost, static_argnames="reduction")
 PICTURES = {
     "cost surface": lambda ax: fn.plot_cost_surface(NET, CE, PARAMS, X, Y, ALONG, path=[PARAMS] * 2, points=5, ax=ax),
     "gradient flow": lambda ax: fn.plot_gradient_flow(history(), ax=ax),
+    "one gradient flow": lambda ax: fn.plot_gradient_flow(flow_of(), ax=ax),
     "weights": lambda ax: fn.plot_weights(NET, PARAMS, (1, 2), ax=ax),
     "decision regions": lambda ax: fn.plot_decision_regions(NET, PARAMS, X, Y, points=5, ax=ax),
     "confusion": lambda ax: fn.plot_confusion(propagated().output, Y, ax=ax),
@@ -243,6 +244,39 @@ def test_an_error_signal_of_zero_is_grey():
     assert found[0, 3:].tolist() == [1, 2, 3]
     assert "grey: 0 or not finite" in ax.figure.axes[1].get_ylabel()
     ax.figure.savefig(io.BytesIO())
+
+
+def flow_of(net=NET, x=X, y=Y, loss=CE):
+    params = params_of(net)
+    return fn.gradient_flow(net, jax.jit(fn.backprop)(net, loss, params, x, y), params)
+
+
+@pytest.mark.parametrize("what", ["a", "delta", "gradient", "weight", "gradient_to_weight", "dead"])
+def test_a_flow_is_drawn_before_any_training(what):
+    flow = flow_of()
+    ax = fn.plot_gradient_flow(flow, what)
+    values, numbers = ax.get_lines()[0].get_data()
+    assert np.array_equal(values, [float(flow[f"layer {n}"][what]) for n in (1, 2)], equal_nan=True)
+    assert numbers.tolist() == [1, 2]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["layer 1", "layer 2"]
+    assert ax.get_xscale() == ("linear" if what == "dead" else "log")
+    assert "rms" in ax.get_xlabel() or what == "dead"
+
+
+def test_a_flows_layers_bear_their_names_and_what_has_no_place_is_grey():
+    names = [f"layer {n}, $part$ {n}" for n in range(1, 60)]
+    flow = {name: {"delta": jnp.asarray(0.5**n), "dead": jnp.asarray(jnp.nan)} for n, name in enumerate(names)}
+    flow[names[2]]["delta"] = jnp.asarray(0.0)
+    ax = fn.plot_gradient_flow(flow)
+    assert np.isnan(ax.get_lines()[0].get_xdata()).nonzero()[0].tolist() == [2]
+    assert ax.get_xlabel().endswith("(grey: 0 or not finite)")
+    (band,) = ax.patches
+    assert band.get_y() < 3 < band.get_y() + band.get_height()
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(shown) == 24
+    assert (shown[0], shown[-1]) == (r"layer 1, \$part\$ 1", r"layer 59, \$part\$ 59")
+    assert "$part$ 59" in written(ax)
+    assert fn.plot_gradient_flow(flow, "dead").get_xlabel() == "share of dead units (grey: none)"
 
 
 # ---- weights
@@ -443,7 +477,13 @@ ROWS = {
     "a history without epochs": (lambda: fn.plot_gradient_flow(history_of(epochs=0)), ValueError, ["no epoch"]),
     "an unknown quantity": (lambda: fn.plot_gradient_flow(history(), "deltas"), ValueError,
         ["'deltas'", "there is a, dead, delta", "update_to_weight"]),
-    "no history": (lambda: fn.plot_gradient_flow(PARAMS), TypeError, ["History", "tuple"]),
+    "no history": (lambda: fn.plot_gradient_flow(PARAMS), TypeError, ["gradient_flow", "History", "tuple"]),
+    "a quantity that a flow has not": (lambda: fn.plot_gradient_flow(flow_of(), "update_to_weight"), ValueError,
+        ["'update_to_weight'", "there is a, dead, delta"]),
+    "a flow without layers": (lambda: fn.plot_gradient_flow({}), ValueError, ["gradient_flow", "no layer"]),
+    "a layer for a flow": (lambda: fn.plot_gradient_flow(flow_of()["layer 1"]), ValueError, ["{quantity: scalar}"]),
+    "flows of several batches": (lambda: fn.plot_gradient_flow({"layer 1": {"delta": jnp.ones(3)}}), ValueError,
+        ["one number for each layer", "(3,)", "Draw one"]),
     "a shape of other pixels": (lambda: fn.plot_weights(NET, PARAMS, (28, 28)), ValueError,
         ["layer 1 takes 2 inputs", "rows × columns = 2", "(28, 28)"]),
     "no square": (lambda: fn.plot_weights(NET, PARAMS), ValueError, ["2 inputs", "no square", "shape=(rows, columns)"]),
