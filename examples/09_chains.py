@@ -54,7 +54,7 @@ print()
 print(sheet.solution)
 
 # To hand out: the sheet with lines to be filled in, and its solution. ".tex" is for LaTeX, ".md" for a notebook.
-folder = pathlib.Path(__file__).parent / "output"
+folder = pathlib.Path("output")
 folder.mkdir(exist_ok=True)
 sheet.save(folder / "worksheet.html")
 sheet.solution.save(folder / "solution.html")

@@ -38,7 +38,7 @@ def main() -> None:
     sheet = fn.worksheet(NET, LOSS, params, x, y, learning_rate=0.5, digits=4)
     print(sheet)
     chosen.markdown.absolute().parent.mkdir(parents=True, exist_ok=True)
-    chosen.markdown.write_text(sheet.to_markdown(), encoding="utf-8")
+    sheet.save(chosen.markdown)
     print(f"\nThe same as Markdown: {chosen.markdown}")
 
     # The same by the library's own backward pass, and by jax.grad.

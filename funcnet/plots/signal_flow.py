@@ -23,7 +23,7 @@ WORDS = {
 }
 
 
-def plot_gradient_flow(flow: History | Flow, what: str = "delta", ax: Any = None) -> Any:
+def plot_gradient_flow(history: History | Flow, what: str = "delta", ax: Any = None) -> Any:
     """Draw one quantity of every layer: of one `gradient_flow`, or over the epochs as `fit(…, telemetry=k)` saw it.
 
     Layers stand as they are passed, the first at the bottom, so the error signal travels down. One flow is a dot for
@@ -31,7 +31,7 @@ def plot_gradient_flow(flow: History | Flow, what: str = "delta", ax: Any = None
     colours, which gets darker there. Sizes are on a logarithmic scale, shares on a linear one.
 
     Args:
-        flow: what `gradient_flow` gives, before any training too; or the `History` of a `fit` with telemetry.
+        history: of a `fit` with telemetry; or what `gradient_flow` gives, before any training too.
         what: "a", "delta", "gradient", "weight", "gradient_to_weight", "update_to_weight" (of a history), "dead" or
             "saturated", as `gradient_flow` and telemetry define them.
         ax: matplotlib axes to draw on; None makes a figure of its own, which a notebook shows.
@@ -44,7 +44,7 @@ def plot_gradient_flow(flow: History | Flow, what: str = "delta", ax: Any = None
         ImportError: matplotlib is not installed.
         ValueError: a history without telemetry, of several trainings, or without an epoch; a flow without layers or of
             several networks; an unknown quantity, with those that there are.
-        TypeError: `flow` is neither a flow nor a `History`.
+        TypeError: `history` is neither a `History` nor a flow.
 
     Source: Glorot and Bengio, 2010.
 
@@ -62,10 +62,12 @@ def plot_gradient_flow(flow: History | Flow, what: str = "delta", ax: Any = None
         ['layer 1', 'layer 2']
     """
     ax = axes_of(ax, "plot_gradient_flow")
-    return _drawn_dots(flow, what, ax) if isinstance(flow, Mapping) else _drawn_map(flow, what, ax)
+    if isinstance(history, Mapping) and not isinstance(history, History):
+        return _drawn_dots(history, what, ax)
+    return _drawn_map(history, what, ax)
 
 
-def _drawn_dots(flow: Flow, what: str, ax: Any) -> Any:
+def _drawn_dots(flow: Mapping[str, Any], what: str, ax: Any) -> Any:
     values, numbers = _sizes_of(flow, what), np.arange(1, len(flow) + 1)
     _, drawn = _norm(what, values)
     ax.plot(drawn, numbers, "o-", color=COLOURS[0], linewidth=1)
@@ -100,7 +102,7 @@ def _label(what: str, drawn: np.ndarray) -> str:
     return WORDS.get(what, what.replace("_", " ")) + (grey if np.isnan(drawn).any() else "")
 
 
-def _sizes_of(flow: Flow, what: str) -> np.ndarray:
+def _sizes_of(flow: Mapping[str, Any], what: str) -> np.ndarray:
     """(layers,)."""
     sizes = [*flow.values()]
     if not sizes or not all(isinstance(of_layer, Mapping) for of_layer in sizes):

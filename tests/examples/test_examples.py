@@ -46,8 +46,8 @@ def test_what_an_example_takes_from_funcnet_is_there(path):
         ),
     ],
 )
-def test_story(name, numbers):
-    printed = run(ROOT / "examples" / f"{name}.py")
+def test_story(name, numbers, tmp_path):
+    printed = run(ROOT / "examples" / f"{name}.py", cwd=tmp_path)
     for number in numbers:
         assert number in printed, printed
 
