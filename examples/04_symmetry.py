@@ -4,7 +4,7 @@ Two networks of one architecture learn handwritten digits from the same examples
 all weights of a layer equal, the other at random. In the first every hidden unit has the same error
 signal, hence the same gradient, hence the same weights after the step, and so on: 32 units do the
 work of one. A network that has only one hidden unit stands beside them for comparison.
-Needs scikit-learn: pip install 'funcnet[examples]'.
+Needs scikit-learn: .venv/bin/pip install -e '.[examples]'.
 """
 
 from functools import partial

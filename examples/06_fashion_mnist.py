@@ -9,7 +9,7 @@ tried, one after the other, from the same starting weights. The test set is look
 Unless told otherwise it learns from 10,000 pictures: so few are soon known by heart, and all is over in
 less than a minute on two cores. `--examples 50000` takes all that are not held out, and some minutes. The
 strengths of the cures were chosen by held-out pictures, never by the test; 50,000 pictures need weaker ones.
-Needs matplotlib: pip install 'funcnet[examples]'.
+Needs matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import funcnet as fn
 try:
     from matplotlib.figure import Figure
 except ImportError:
-    raise SystemExit("This example needs matplotlib. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit("This example needs matplotlib. Install it by: .venv/bin/pip install -e '.[examples]'") from None
 
 LOSS = fn.CrossEntropy()
 TRAINING, HELD_OUT = "#0072b2", "#d55e00"  # blue and vermilion, told apart by colour-blind eyes too

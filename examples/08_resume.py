@@ -24,7 +24,7 @@ try:
     from sklearn.datasets import load_digits
 except ImportError as error:
     raise SystemExit(
-        f"This example needs {error.name}. Install it by: pip install 'funcnet[checkpoint,examples]'"
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
     ) from None
 
 EPOCHS = 400

@@ -7,7 +7,7 @@ learned against the others and not with them. And where g_i·g_j is negative, wh
 unlearns: from those who contradict a wrong label one may read the right one. Squared norms and inner products
 come from the tape and deltas of one pass: no gradient of an example is ever formed.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -25,7 +25,9 @@ try:
     from matplotlib.figure import Figure
     from sklearn.datasets import load_digits
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 NET, LOSS = fn.mlp((64, 128, 10), fn.ReLU(), init=fn.HeNormal()), fn.CrossEntropy()
 

@@ -10,7 +10,7 @@ the angle between the update that an example asks for and its true gradient, ove
 is the same under all rules). At 90° the two have nothing in common; below it, a small step lowers the example's cost.
 Feedback alignment starts near 90°, and then the weights come to align with B: the network learns to be taught.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -29,7 +29,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 Data = tuple[jax.Array, jax.Array]
 

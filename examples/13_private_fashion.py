@@ -12,7 +12,7 @@ batch size, length to cut to and learning rate, some 40 trainings decided by the
 the test. The account takes for granted that settings are chosen by pictures of other people: those held out are
 public, and ε is about the 50,000 others. All three trainings have the same settings.
 
-Needs matplotlib and dp-accounting: pip install 'funcnet[examples,privacy]'.
+Needs matplotlib and dp-accounting: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -33,7 +33,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise SystemExit(
-        f"This example needs {error.name}. Install it by: pip install 'funcnet[examples,privacy]'"
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
     ) from None
 
 LOSS = fn.CrossEntropy()

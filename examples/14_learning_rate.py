@@ -8,7 +8,7 @@ Then 64-32-10 networks learn digits, side by side. Of 2410 weights and biases th
 cost that stays high looks much the same whether the rate is too low or too high. `fn.diagnose` tells them apart
 before the training, by a few short trials: what would have happened at other rates?
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -27,7 +27,9 @@ try:
     from sklearn.datasets import load_digits, load_iris
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 Data = tuple[jax.Array, jax.Array]
 

@@ -9,7 +9,7 @@ Twice 64-32-32-32-32-32-32-32-32-10 learns digits: by sigmoids with Glorot's wei
 slope is 1 where it is on, and He's weights make up for the half that is off. `fit(…, telemetry=k)` looks at all error
 signals in every k-th update, `fn.plot_gradient_flow` draws them, and `fn.diagnose` sees it before the first step.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -29,7 +29,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 Data = tuple[jax.Array, jax.Array]
 

@@ -8,7 +8,7 @@ and on pictures held out it is ever more certain where it is wrong. The cost of 
 far it stands above the training cost. Then the same starting weights are trained again with a penalty on large
 weights, with units left out at random, and with an end in good time. For a larger case see 06_fashion_mnist.py.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -29,7 +29,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 Data = tuple[jax.Array, jax.Array]
 

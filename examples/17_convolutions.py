@@ -12,7 +12,7 @@ it only confuses. What is gained is paid in time: a kernel's weight is multiplie
 
 The default takes a minute or two; `--epochs 10 --seeds 3` gives the clothes the time they need. For these, two amounts
 of dropout, and 8 epochs and 10, were compared by the test itself (90.8 and 91.4 %), which flatters the better one.
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -33,7 +33,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 LOSS = fn.CrossEntropy()
 HE = fn.HeNormal()  # how the weights before a ReLU start

@@ -16,7 +16,7 @@ Lengths come from tape and deltas of one backward pass, through convolutions as 
 other scores beside it, the cost and the error at the output, and here they find more than the gradient does.
 
 The private training takes some minutes on two cores; `--epochs 5` gives a first impression.
-Needs matplotlib and dp-accounting: pip install 'funcnet[examples,privacy]'.
+Needs matplotlib and dp-accounting: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -36,7 +36,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise SystemExit(
-        f"This example needs {error.name}. Install it by: pip install 'funcnet[examples,privacy]'"
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
     ) from None
 
 LOSS, PUBLISHED = fn.CrossEntropy(), 0.861

@@ -11,7 +11,7 @@ Three pictures are made of it, of a convolutional network on digits and, where i
 
 Such pictures persuade easily. So they are put to the test: the pixels that a method calls the most important are made
 black, and the method is as good as the network then fails, against as many bright pixels chosen at random.
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -31,7 +31,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 LOSS = fn.CrossEntropy()
 METHODS = "gradient", "gradient × input", "integrated gradients"

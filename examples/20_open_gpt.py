@@ -8,7 +8,7 @@ pass then tells
 - which passages pull hardest: the norm of each passage's own gradient, all of them at the price of one more product;
 - what the heads look at: the tape of an `Attention` holds queries, keys and log Σ exp, so its weights are one line.
 
-Needs matplotlib: pip install 'funcnet[examples]'. Four minutes on two cores; --quick for a first look, in one.
+Needs matplotlib: .venv/bin/pip install -e '.[examples]'. Four minutes on two cores; --quick for a first look, in one.
 """
 
 import argparse
@@ -26,7 +26,9 @@ import funcnet as fn
 try:
     from matplotlib.figure import Figure
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 LOSS = fn.CrossEntropy()
 LENGTH, BATCH, HELD = 128, 16, 64

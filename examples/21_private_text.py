@@ -11,7 +11,7 @@ Text that stands in many passages (a licence, say) is learned all the same, and 
 At the start nearly every gradient is longer than the limit, so that all pull about alike. Adam divides by the size of
 the gradients, so that the limit itself hardly matters to it.
 
-Needs matplotlib and dp-accounting: pip install 'funcnet[examples,privacy]'. Five minutes on two cores; --epochs 1 for a
+Needs matplotlib and dp-accounting: .venv/bin/pip install -e '.[examples]'. Five minutes on two cores; --epochs 1 for a
 first look.
 """
 
@@ -31,7 +31,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise SystemExit(
-        f"This example needs {error.name}. Install it by: pip install 'funcnet[examples,privacy]'"
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
     ) from None
 
 LOSS = fn.CrossEntropy()

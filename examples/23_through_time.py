@@ -14,7 +14,7 @@ not, and the GRU, which began with gates half open, has learned to pass on more 
 The plain layer is written here: the four functions of a layer, with its backward pass by hand, and `check_layer`
 holds it against its own forward pass and the laws that all layers obey.
 
-Needs matplotlib: pip install 'funcnet[examples]'. Two minutes on two cores; --quick for a first look.
+Needs matplotlib: .venv/bin/pip install -e '.[examples]'. Two minutes on two cores; --quick for a first look.
 """
 
 import argparse
@@ -34,7 +34,9 @@ import funcnet as fn
 try:
     from matplotlib.figure import Figure
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 LOSS = fn.CrossEntropy()
 LENGTH, BATCH, HELD, N = 64, 32, 256, 128

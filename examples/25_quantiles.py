@@ -9,7 +9,7 @@ splits. It holds a few less: a network is a little too sure of what lies beyond 
 The loss is ten lines: its value, and its derivative by the output. `fn.check_gradients` holds it against differences
 before it is used; at the kink, where output and target are equal, any slope between the two sides is right.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -28,7 +28,9 @@ try:
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 QUANTILES = (0.1, 0.5, 0.9)
 NET, ADAM = fn.mlp((10, 16, 1)), optax.adam(3e-3)

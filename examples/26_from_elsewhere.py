@@ -8,7 +8,7 @@ the network finds hardest; among them are most of 90 labels made wrong on purpos
 The other way: a funcnet network as a part of an Equinox module and of a Flax one, differentiated by its hand-written
 backward pass inside of their own training steps.
 
-Needs scikit-learn, equinox and flax: pip install 'funcnet[examples]'.
+Needs scikit-learn, equinox and flax: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -26,7 +26,9 @@ try:
     from flax import nnx
     from sklearn.datasets import load_digits
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 WRONG = 90
 NET, LOSS, ADAM = fn.mlp((64, 32, 10), fn.ReLU()), fn.CrossEntropy(), optax.adam(3e-3)

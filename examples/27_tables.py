@@ -9,7 +9,7 @@ Then: which columns does it decide by? `backprop` hands out ∂J/∂x of every r
 the size of ∂J/∂x in it. Beside it what accuracy is lost when the column is shuffled, which takes a forward pass for
 each column, and is blind where another column says the same. Where the two differ one learns something about the data.
 
-Needs scikit-learn and matplotlib: pip install 'funcnet[examples]'.
+Needs scikit-learn and matplotlib: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -30,7 +30,9 @@ try:
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import StandardScaler
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 ADAM = optax.adam(3e-3)
 

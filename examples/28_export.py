@@ -4,7 +4,7 @@ A small convolutional network learns digits. `jax.export` writes the program, fr
 parameters in it, for batches of any size. Another process loads it: funcnet is not imported there, and need not be
 installed. Its answers are compared with those of `predict`. The file is StableHLO: runtimes outside of Python read it.
 
-Needs scikit-learn and flatbuffers, which JAX writes such files with: pip install 'funcnet[examples]'.
+Needs scikit-learn and flatbuffers, which JAX writes such files with: .venv/bin/pip install -e '.[examples]'.
 """
 
 import argparse
@@ -25,7 +25,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"This example needs {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"This example needs {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 NET = fn.Chain(
     fn.Conv(1, 16, (3, 3)), fn.ReLU(), fn.MaxPool((2, 2)), fn.Conv(16, 32, (3, 3)), fn.ReLU(), fn.Flatten(),

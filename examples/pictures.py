@@ -22,7 +22,9 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 except ImportError as error:
-    raise SystemExit(f"These pictures need {error.name}. Install it by: pip install 'funcnet[examples]'") from None
+    raise SystemExit(
+        f"These pictures need {error.name}. Install it by: .venv/bin/pip install -e '.[examples]'"
+    ) from None
 
 HERE = pathlib.Path(__file__).parent
 FLAGS = [

@@ -29,7 +29,9 @@ def axes_of(ax: Any, what: str) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"{what} needs matplotlib: pip install 'funcnet[plot]'.") from error
+        raise ImportError(
+            f"{what} needs matplotlib. In the clone of funcnet: .venv/bin/pip install -e '.[plot]'."
+        ) from error
     figure: Any = Figure(layout="constrained")
     axes = figure.subplots()
     figure._repr_png_ = axes._repr_png_ = partial(_png, figure)

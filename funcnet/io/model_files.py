@@ -113,5 +113,8 @@ def _safetensors() -> tuple[Any, Any]:
         from safetensors import safe_open
         from safetensors.flax import save
     except ImportError as error:
-        raise ImportError("save_model and load_model need safetensors: pip install 'funcnet[checkpoint]'.") from error
+        raise ImportError(
+            "save_model and load_model need safetensors. In the clone of funcnet: "
+            ".venv/bin/pip install -e '.[checkpoint]'."
+        ) from error
     return safe_open, save

@@ -27,7 +27,9 @@ class Disk:
         try:
             import orbax.checkpoint as orbax
         except ImportError as error:
-            raise ImportError("Checkpoint needs orbax-checkpoint: pip install 'funcnet[checkpoint]'.") from error
+            raise ImportError(
+                "Checkpoint needs orbax-checkpoint. In the clone of funcnet: .venv/bin/pip install -e '.[checkpoint]'."
+            ) from error
         self.args = orbax.args
         self.files = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
 

@@ -154,5 +154,8 @@ def accounting() -> tuple[Any, Any]:
         import dp_accounting
         from dp_accounting import rdp
     except ImportError as error:
-        raise ImportError("The account of privacy needs dp-accounting: pip install 'funcnet[privacy]'.") from error
+        raise ImportError(
+            "The account of privacy needs dp-accounting. In the clone of funcnet: "
+            ".venv/bin/pip install -e '.[privacy]'."
+        ) from error
     return dp_accounting, rdp

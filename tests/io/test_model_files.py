@@ -191,7 +191,7 @@ def test_without_safetensors_the_way_to_it_is_named(file, monkeypatch):
     for name in ("safetensors", "safetensors.flax"):
         monkeypatch.setitem(sys.modules, name, None)
     for call in (lambda: load(file), lambda: fn.save_model(file, NET, params_of(NET))):
-        with pytest.raises(ImportError, match=r"pip install 'funcnet\[checkpoint\]'"):
+        with pytest.raises(ImportError, match=r"pip install -e '.\[checkpoint\]'"):
             call()
 
 

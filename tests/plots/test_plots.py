@@ -89,7 +89,7 @@ def test_axes_given_are_drawn_on_and_nothing_global_changes(name):
 @pytest.mark.parametrize("name", PICTURES)
 def test_without_matplotlib_it_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"plot.* needs matplotlib: pip install 'funcnet\[plot\]'"):
+    with pytest.raises(ImportError, match=r"plot.* needs matplotlib.*pip install -e '.\[plot\]'"):
         PICTURES[name](None)
 
 

@@ -762,7 +762,7 @@ def test_twenty_kills_cost_nothing(tmp_path):
 def test_without_orbax_the_way_to_it_is_named(tmp_path, monkeypatch):
     for name in ("orbax", "orbax.checkpoint"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install 'funcnet\[checkpoint\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[checkpoint\]'"):
         fit(tmp_path / "run")
 
 

@@ -444,7 +444,7 @@ def test_what_is_frozen_takes_nothing_of_the_clipping_norm(per_layer):
 def test_without_the_accountant_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     for what in (fit, lambda: fn.noise_multiplier(1.0, delta=1e-5, examples=10, batch_size=2, epochs=1)):
-        with pytest.raises(ImportError, match=r"pip install 'funcnet\[privacy\]'"):
+        with pytest.raises(ImportError, match=r"pip install -e '.\[privacy\]'"):
             what()
 
 
