@@ -30,6 +30,8 @@ def show(name: str, value: ArrayLike, other: object = None, label: str = "worked
         print(f"{'':10} {label:7} {np.ravel(other)}   largest difference {abs(ours - np.ravel(other)).max():.0e}")
 
 
+print("Forward and backward propagation, beside the worked example")
+
 # Forward: the tape of each Dense is its input, and that of each Sigmoid its output, so the weighted
 # sums are the one thing to be computed here. Backward: the deltas lie in the same places.
 bp = fn.backprop(net, loss, params, x, y)

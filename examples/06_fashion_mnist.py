@@ -71,7 +71,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=int, default=10, help="epochs without improvement before the early end")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/overfitting.png"), help="where the curves go")
+    parser.add_argument("--quick", action="store_true", help="3000 pictures, 40 epochs, whatever is said above")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.examples, chosen.epochs = 3000, 40
     if min(chosen.examples, chosen.epochs, chosen.batch_size, chosen.patience) < 1:
         parser.error("--examples, --epochs, --batch-size and --patience must be 1 or more")
     if chosen.learning_rate <= 0 or chosen.l2 < 0 or not 0 <= chosen.dropout < 1:

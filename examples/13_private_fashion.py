@@ -63,7 +63,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=0.12, help="of gradient descent with momentum 0.9")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, weights, batches and noise")
     parser.add_argument("--picture", type=Path, default=Path("output/privacy.png"), help="where the picture goes")
+    parser.add_argument("--quick", action="store_true", help="one ε, 10 epochs, whatever is said above")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.epsilons, chosen.epochs = [8.0], 10
     if min(chosen.hidden, chosen.epochs, chosen.batch_size) < 1:
         parser.error("--hidden, --epochs and --batch-size must be 1 or more")
     if min(chosen.learning_rate, chosen.max_norm, *chosen.epsilons) <= 0 or not 0 < chosen.delta < 1:

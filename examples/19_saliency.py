@@ -56,7 +56,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=50, help="on the way from black to a picture")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/saliency.png"), help="where the picture goes")
+    parser.add_argument("--quick", action="store_true", help="4000 pictures of clothes, whatever is said above")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.examples = 4000
     if min(chosen.examples, chosen.epochs, chosen.points) < 1:
         parser.error("--examples, --epochs and --points must be 1 or more")
     chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
