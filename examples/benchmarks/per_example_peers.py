@@ -143,7 +143,7 @@ def opacus(sizes: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> list[Peer]:
             optimizer.zero_grad()
             output = model(inputs)
             shape = output.shape if output.ndim == 3 else None
-            criterion(output.flatten(0, -2), labels.flatten(), shape).backward()
+            criterion(output.flatten(0, -2), labels.flatten(), shape=shape).backward()
             optimizer.pre_step()
 
         return run
