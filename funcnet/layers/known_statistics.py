@@ -52,11 +52,7 @@ class FrozenBatchNorm(OfFeatures):
         check_features(self, x, params["g"], self.n)
         scale = self._scale(params)
         normal = (x - over_rows(params["mean"], x)) * over_rows(scale, x)
-        each = (
-            x.shape[0],
-            *[1] * (x.ndim - 2),
-            self.n,
-        )  # of every example and position the same, so positions share it
+        each = (x.shape[0], *[1] * (x.ndim - 2), self.n)  # the same for all examples and positions, which share it
         kept = normal, jnp.broadcast_to(params["g"] * scale, each), jnp.broadcast_to(scale, each)
         return over_rows(params["g"], x) * normal + over_rows(params["b"], x), kept
 
