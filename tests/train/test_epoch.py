@@ -251,6 +251,31 @@ def test_class_weights_are_those_of_scikit_learn(positions):
     assert np.array_equal(fn.class_weights(y, chosen), np.asarray(chosen)[y])
 
 
+@pytest.mark.parametrize(
+    ("y", "wanted", "weights"),
+    [
+        ([0, 0, 2], None, [0.75, 0.75, 1.5]),  # a split without class 1: the others keep their numbers
+        ([0, 2], {0: 1.0, 1: 7.0, 2: 5.0}, [1.0, 5.0]),
+        ([0, 1, 1], {1: 5}, [1.0, 5.0, 5.0]),
+        ([True, False, True], None, [0.75, 1.5, 0.75]),
+        ([[True], [False], [True]], {True: 3.0, False: 1.0}, [3.0, 1.0, 3.0]),
+        ([[1.0], [0.0], [1.0]], None, [0.75, 1.5, 0.75]),
+        ([[2], [0], [2]], None, [0.75, 1.5, 0.75]),
+        ([[0, 1], [1, 1]], [1.0, 2.0], [[1.0, 2.0], [2.0, 2.0]]),
+    ],
+)
+def test_class_weights_of_every_kind_of_target(y, wanted, weights):
+    assert np.array_equal(fn.class_weights(np.array(y), wanted), weights)
+
+
+def test_class_weights_of_one_output_fit_its_costs():
+    y = jnp.array([[1.0], [0.0], [0.0]])
+    net = fn.mlp((3, 4, 1))
+    cost = fn.cost(net, fn.BinaryCrossEntropy(), params_of(net), X[:3], y, weights=fn.class_weights(y))
+    each = fn.backprop(net, fn.BinaryCrossEntropy(), params_of(net), X[:3], y).costs
+    assert np.isclose(cost, (each * jnp.array([1.5, 0.75, 0.75])).sum() / 3, rtol=1e-13)
+
+
 def test_class_weights_train_as_if_the_rare_were_there_more_often():
     y = jnp.array([0, 0, 0, 1])
     repeated = [0, 1, 2, 3, 3, 3]
@@ -277,7 +302,17 @@ def test_class_weights_train_as_if_the_rare_were_there_more_often():
         (lambda: epoch(start(), compute_dtype="half a float"), ValueError, ["compute_dtype", "'half a float'"]),
         (lambda: epoch(start(), compute_dtype=16), ValueError, ["compute_dtype", "16"]),
         (lambda: fn.class_weights(jnp.array([0.0, 1.0])), TypeError, ["integer classes", "float64"]),
-        (lambda: fn.class_weights(jnp.array([0, 2])), ValueError, ["class 1 has no example", "0 … C-1"]),
+        (lambda: fn.class_weights(["b", "a"]), TypeError, ["as y", "return_inverse=True"]),
+        (lambda: fn.class_weights([[0], [0, 1]]), TypeError, ["as y", "unequal lengths"]),
+        (lambda: fn.class_weights(np.eye(3)), TypeError, ["float64", "argmax(-1)"]),
+        (lambda: fn.class_weights(np.eye(3, dtype=int)), ValueError, ["(3, 3)", "one-hot", "argmax(-1)", "ravel"]),
+        (lambda: fn.class_weights(np.eye(3, dtype=bool)), ValueError, ["(3, 3)", "one-hot"]),
+        (lambda: jax.jit(fn.class_weights)(jnp.array([0, 1])), TypeError, ["y is traced", "outside of jit"]),
+        (lambda: fn.class_weights([0, 1], [1.0, -1.0]), ValueError, ["wanted", "0 or more", "-1.0"]),
+        (lambda: fn.class_weights([0, 1], {0: 1.0, 1: np.nan}), ValueError, ["wanted", "finite", "nan"]),
+        (lambda: fn.class_weights([0, 1], {0: 1.0, 2: 3.0}), ValueError, ["names 2", "not class 1"]),
+        (lambda: fn.class_weights([0, 1], {0: "heavy"}), TypeError, ["wanted", "a number for each class", "heavy"]),
+        (lambda: fn.class_weights([0, 1], 2.0), TypeError, ["wanted", "dict", "2.0"]),
         (lambda: fn.class_weights(jnp.array([0, -1])), ValueError, ["0 … C-1", "-1"]),
         (lambda: fn.class_weights(jnp.array([], int)), ValueError, ["0 … C-1", "none"]),
         (lambda: fn.class_weights(jnp.array([0, 3]), jnp.ones(3)), ValueError, ["(3,)", "0 … 3"]),
