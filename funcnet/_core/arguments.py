@@ -143,18 +143,18 @@ def as_array(name: str, values: Any) -> jax.Array:
     return array
 
 
-def check_layer_functions(layer: object) -> None:
+def check_layer_functions(layer: object, name: str = "net") -> None:
     """Refuse a value that is not a layer, naming the functions it lacks."""
     lacking = missing_functions(layer)
     if isinstance(layer, type) or lacking:
         what = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
         missing = f", which lacks {', '.join(lacking)}" if lacking else ""
         raise TypeError(
-            f"net: expected a layer such as Chain(...), got {what}{missing}. A layer is an instance with init, "
+            f"{name}: expected a layer such as Chain(...), got {what}{missing}. A layer is an instance with init, "
             "forward, backward and gradient (a combinator: contract instead of gradient)."
         )
     if not is_spec(layer):
-        raise TypeError(f"net: {type(layer).__name__} is not a spec. Put @fn.spec on the class.")
+        raise TypeError(f"{name}: {type(layer).__name__} is not a spec. Put @fn.spec on the class.")
 
 
 def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:

@@ -11,12 +11,19 @@ import jax
 import numpy as np
 
 
+def checked_path(path: object) -> Path:
+    """A path as it was given, or an error: a number would be an open file's."""
+    if isinstance(path, str | os.PathLike) and path != "":
+        return Path(path)
+    raise TypeError(f'path: expected one such as "model.safetensors", got {path!r}.')
+
+
 def write_whole(path: str | os.PathLike[str], content: bytes, mode: int | None = None) -> None:
     """Write a file beside its place, then move it there: a failure leaves what was there before.
 
     `mode` is who may read and write it; None leaves that to the system.
     """
-    path = Path(path)
+    path = checked_path(path)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(beside, "xb") as file:
@@ -26,9 +33,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes, mode: int | None =
         if mode is not None:
             os.chmod(beside, mode)
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError):  # it names the file beside
+            error.filename, error.filename2 = os.fspath(path), None
         raise
 
 

@@ -203,12 +203,18 @@ def _words(kind: Any) -> str:
     return article.get(name, f"an {name}" if name[:1] in "AEIOUaeiou" else f"a {name}")
 
 
+def constructor(cls: Any) -> dict[str, inspect.Parameter]:
+    """The constructor's argument for each field, in whose order they stand."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return {field.name: parameter for field, parameter in zip(dataclasses.fields(cls), parameters, strict=True)}
+
+
 def _code(self: Any) -> str:
-    """The call that builds this spec. The constructor's arguments stand in the order of the fields."""
-    parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
+    """The call that builds this spec."""
+    parameters = constructor(type(self))
     written = []
-    for parameter, field in zip(parameters, dataclasses.fields(self)):
-        value = getattr(self, field.name)
+    for name, parameter in parameters.items():
+        value = getattr(self, name)
         if parameter.kind is parameter.VAR_POSITIONAL:
             written += [repr(item) for item in value]
         elif parameter.default is parameter.empty or len(parameters) == 1:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet._core.specs import build, is_spec, is_spec_class
+from funcnet._core.specs import build, constructor, is_spec, is_spec_class
 
 _KNOWN: dict[str, type] = {}
 
@@ -29,6 +29,7 @@ def to_json(value: Any) -> str:
 
     Raises:
         TypeError: `value` is not a spec, or a strength is traced or not a single number.
+        ValueError: a class of yours that bears the name of another, so that the text would be read as that.
 
     Example:
         >>> import funcnet as fn
@@ -37,6 +38,7 @@ def to_json(value: Any) -> str:
     """
     if not is_spec(value):
         raise TypeError(f"to_json: expected a spec, got {value!r}. Its class needs @fn.spec.")
+    _check_names(value, dict(_KNOWN))
     return json.dumps(_plain(value))
 
 
@@ -67,7 +69,9 @@ def from_json(text: str, layers: Iterable[type] = ()) -> Any:
         if known.setdefault(cls.__name__, cls) is not cls:
             raise ValueError(f"from_json: two classes are called {cls.__name__}. Rename one.")
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, object_pairs_hook=distinct_keys)
+    except _Twice as error:
+        raise ValueError(f"from_json: {error}") from None
     except (json.JSONDecodeError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"from_json: not JSON ({error}). Expected what fn.to_json gave.") from None
     if not isinstance(tree, dict):
@@ -76,6 +80,33 @@ def from_json(text: str, layers: Iterable[type] = ()) -> Any:
         return _built(tree, known)
     except RecursionError:
         raise ValueError("from_json: nested too deeply for a network.") from None
+
+
+class _Twice(ValueError):
+    """A key that stands twice."""
+
+
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of a JSON object, if no key stands twice: of two values one would be lost."""
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object.")
+    return tree
+
+
+def _check_names(value: Any, known: dict[str, type]) -> None:
+    """Refuse two classes of one name."""
+    if isinstance(value, tuple):
+        for part in value:
+            _check_names(part, known)
+    elif is_spec(value):
+        cls = type(value)
+        if known.setdefault(cls.__name__, cls) is not cls:
+            other = "funcnet's" if known[cls.__name__].__module__.startswith("funcnet.") else "another of yours"
+            raise ValueError(f"to_json: a class of yours has the name of {other}, {cls.__name__}. Rename it.")
+        for field in dataclasses.fields(value):
+            _check_names(getattr(value, field.name), known)
 
 
 def _plain(value: Any) -> Any:
@@ -102,9 +133,13 @@ def _built(tree: Any, known: dict[str, type]) -> Any:
     name = next(iter(tree))
     if name not in known:
         raise ValueError(f"from_json: unknown name {name!r}. If it is a class of yours, hand it in: layers=({name},).")
-    expected = dataclasses.fields(known[name])
-    defaults = {field.name: field.default for field in expected if field.default is not dataclasses.MISSING}
-    if {field.name for field in expected} != set(defaults | fields):
-        names = sorted(field.name for field in expected)
-        raise ValueError(f"from_json: {name} has the fields {names}, got {sorted(fields)}.")
-    return build(known[name], defaults | {key: _built(part, known) for key, part in fields.items()})
+    parameters = constructor(known[name])
+    needed = {field for field, parameter in parameters.items() if parameter.default is parameter.empty}
+    if not needed <= set(fields) <= set(parameters):
+        raise ValueError(f"from_json: {name} has the fields {sorted(parameters)}, got {sorted(fields)}.")
+    values = {key: _built(part, known) for key, part in fields.items()}
+    if len(values) == len(parameters):
+        return build(known[name], values)
+    several = [key for key in values if parameters[key].kind is parameters[key].VAR_POSITIONAL]
+    by_name = {parameters[key].name: value for key, value in values.items() if key not in several}
+    return known[name](*(item for key in several for item in values[key]), **by_name)

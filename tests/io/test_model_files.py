@@ -1,10 +1,12 @@
 """Model files: architecture and parameters bit by bit, a clear word on what is damaged, and nothing ever run."""
 
+import json
 import os
 import pathlib
 import pickle
 import struct
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -182,9 +184,98 @@ def test_what_cannot_be_saved(tmp_path):
         fn.save_model(path, fn.mlp((3, 5, 2)), params_of(fn.mlp((3, 4, 2))))
     with pytest.raises(TypeError, match="net: expected a layer"):
         fn.save_model(path, "net", ())
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as error:
         fn.save_model(tmp_path / "nowhere" / "model", NET, params_of(NET))
+    assert error.value.filename == str(tmp_path / "nowhere" / "model")
+    for wrong in (None, 0, b"model", ""):
+        for call in (fn.load_model, lambda wrong: fn.save_model(wrong, NET, params_of(NET))):
+            with pytest.raises(TypeError, match=r'path: expected one such as "model.safetensors", got'):
+                call(wrong)
     assert os.listdir(tmp_path) == []
+
+
+class TwoNames(Scale):
+    """Parameters whose names in a file would be equal: "a.b" in one dict, "b" of "a"."""
+
+    def init(self, key):
+        return {"a.b": jnp.ones(self.n), "a": {"b": jnp.ones(self.n)}}
+
+
+def test_what_could_not_be_read_back_is_not_saved(tmp_path):
+    net = fn.spec(TwoNames)(3)
+    with pytest.raises(ValueError, match=r"params: two parameters would be called 'a.b' in the file"):
+        fn.save_model(tmp_path / "model", net, net.init(None))
+    narrow = params_of(NET, dtype=jnp.float8_e4m3fn)
+    with pytest.raises(TypeError, match="params: 0.b is float8_e4m3fn, expected one of float16, bfloat16, float32, fl"):
+        fn.save_model(tmp_path / "model", NET, narrow)
+    own = fn.spec(type("Dense", (Scale,), {"__annotations__": {"n": int}, "__module__": __name__}))(3)
+    with pytest.raises(ValueError, match="the name of funcnet's, Dense. Rename it"):
+        fn.save_model(tmp_path / "model", own, own.init(None))
+    assert os.listdir(tmp_path) == []
+
+
+def rewritten(file, net=None, arrays=None, header=None):
+    """The file with something else in it, and the checksum of that."""
+    from safetensors.numpy import load_file, save_file
+
+    from funcnet._core.files import checksum
+
+    arrays, net = arrays or load_file(file), net or fn.to_json(NET)
+    save_file(arrays, file, {"format": "funcnet 1", "net": net, "sha256": checksum(arrays, net)})
+    if header is not None:
+        content = file.read_bytes()
+        length = struct.unpack("<Q", content[:8])[0]
+        changed = header(content[8 : 8 + length].decode()).encode()
+        file.write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
+    return file
+
+
+def test_what_does_not_belong_to_a_network_is_refused_under_the_files_name(file):
+    arrays = {"0.w": np.ones((3, 4))}
+    both = arrays | {"0.b": np.ones(4)}
+    cases = [
+        ({"net": fn.to_json(fn.SquaredError())}, TypeError, r"net: expected a layer .* got SquaredError\(\)"),
+        ({"net": fn.to_json(fn.Dense(3, 4))}, ValueError, "b is missing, which Dense"),
+        ({"net": fn.to_json(fn.Chain(fn.Dense(3, 4, bias=False))), "arrays": arrays | {"1.w": np.ones(2)}},
+         ValueError, "1.w is not a parameter of Chain"),
+        ({"net": fn.to_json(fn.Chain(fn.Dense(4, 3, bias=False))), "arrays": arrays}, ValueError, r"expected \(4, 3\)"),
+        ({"net": '{"Dense": {"n_in": 3, "n_in": 4, "n_out": 4}}'}, ValueError, "'n_in' stands twice"),
+        ({"arrays": both, "header": lambda text: text.replace('"0.w":', '"0.b":')}, ValueError, "'0.b' stands twice"),
+        ({"arrays": both, "header": lambda text: text.replace('"net":', '"net":"","net":')},
+         ValueError, "'net' stands twice"),
+    ]  # fmt: skip
+    for change, kind, words in cases:
+        rewritten(file, **change)
+        with pytest.raises(kind, match=words) as error:
+            load(file)
+        assert str(error.value).startswith(f"{file}: "), change
+
+
+def test_an_older_file_takes_the_default_of_a_new_field(file):
+    tree = json.loads(fn.to_json(NET))
+    del tree["Chain"]["layers"][0]["Dense"]["bias"]
+    net, params = load(rewritten(file, net=json.dumps(tree)))
+    assert net == NET
+    assert_same_bits(params, params_of(NET))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    errors = []
+
+    def read():
+        try:
+            fn.load_model(tmp_path / "pipe")
+        except ValueError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert errors == [
+        f"{tmp_path / 'pipe'}: expected a file, got a pipe or device. Write what it gives to a file first."
+    ]
 
 
 def test_without_safetensors_the_way_to_it_is_named(file, monkeypatch):
