@@ -74,11 +74,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="trainings on Fashion-MNIST for each network")
     parser.add_argument("--picture", type=Path, default=Path("output/convolutions.png"), help="where the kernels go")
     parser.add_argument(
-        "--quick", action="store_true", help="one split, one epoch of Fashion-MNIST, whatever is said above"
+        "--quick", action="store_true", help="one split, 10 epochs; one of Fashion-MNIST, whatever is said above"
     )
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.splits, chosen.epochs = 1, 1
+        chosen.splits, chosen.digit_epochs, chosen.epochs = 1, 10, 1
     if min(chosen.splits, chosen.digit_epochs, chosen.epochs, chosen.seeds) < 1:
         parser.error("--splits, --digit-epochs, --epochs and --seeds must be 1 or more")
     chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)

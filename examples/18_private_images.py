@@ -68,11 +68,11 @@ def arguments() -> argparse.Namespace:
         "--picture", type=Path, default=Path("output/private_images.png"), help="where the picture goes"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="4 private epochs, 4 states of 2000 pictures, whatever is said above"
+        "--quick", action="store_true", help="2 private epochs, 2 states of 2000 pictures, whatever is said above"
     )
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.epochs, chosen.states, chosen.examples = 4, 4, 2000
+        chosen.epochs, chosen.states, chosen.examples = 2, 2, 2000
     if min(chosen.epochs, chosen.batch_size, chosen.examples, chosen.states) < 1:
         parser.error("--epochs, --batch-size, --examples and --states must be 1 or more")
     if min(chosen.epsilon, chosen.max_norm, chosen.learning_rate) <= 0 or not 0 < chosen.delta < 1:

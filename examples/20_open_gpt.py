@@ -8,7 +8,7 @@ pass then tells
 - which passages pull hardest: the norm of each passage's own gradient, all of them at the price of one more product;
 - what the heads look at: the tape of an `Attention` holds queries, keys and log Σ exp, so its weights are one line.
 
-Needs matplotlib: .venv/bin/pip install -e '.[examples]'. Four minutes on two cores; --quick for a first look, in one.
+Needs matplotlib: .venv/bin/pip install -e '.[examples]'. Four minutes on two cores; --quick for a first look.
 """
 
 import argparse
@@ -40,12 +40,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
     parser.add_argument("--steps", type=int, default=2000, help="updates, of 16 passages of 128 letters each")
     parser.add_argument("--samples", type=int, default=4, help="how often it writes on its way, the end included")
-    parser.add_argument("--quick", action="store_true", help="240 updates and two samples, whatever is said above")
+    parser.add_argument("--quick", action="store_true", help="80 updates and two samples, whatever is said above")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/attention.png"), help="where the picture goes")
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.steps, chosen.samples = 240, 2
+        chosen.steps, chosen.samples = 80, 2
     if chosen.samples < 1 or chosen.steps < 10 * chosen.samples:
         parser.error("--samples must be 1 or more, --steps 10 or more for each")
     chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -34,11 +34,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sentence", default="\n        raise NotImplementedError", help="at most 64 ASCII letters")
     parser.add_argument("--passages", type=int, default=25_600, help="of 64 letters each, read once")
     parser.add_argument("--without", type=int, default=40, help="passages left out when it is trained again")
-    parser.add_argument("--quick", action="store_true", help="6400 passages")
+    parser.add_argument("--quick", action="store_true", help="3200 passages")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.passages = 6400
+        chosen.passages = 3200
     if not 1 < len(chosen.sentence) <= LENGTH or not chosen.sentence.isascii():
         parser.error(f"--sentence: 2 to {LENGTH} ASCII letters")
     if chosen.passages < 10 * BATCH or not 0 < chosen.without <= chosen.passages // 2:

@@ -98,11 +98,11 @@ def arguments() -> argparse.Namespace:
     usage = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description="Error signals through time.", formatter_class=usage)
     parser.add_argument("--steps", type=int, default=1500, help="updates, of 32 passages of 64 letters each")
-    parser.add_argument("--quick", action="store_true", help="200 updates")
+    parser.add_argument("--quick", action="store_true", help="60 updates")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/through_time.png"), help="where the picture goes")
     chosen = parser.parse_args()
-    chosen.steps = 200 if chosen.quick else chosen.steps
+    chosen.steps = 60 if chosen.quick else chosen.steps
     if chosen.steps < 10:
         parser.error("--steps must be 10 or more")
     chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
