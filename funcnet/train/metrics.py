@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
-from funcnet._core.weighting import for_reduction, reduced, weighted
+from funcnet._core.weighting import counted, for_reduction, reduced, weighted
 from funcnet.losses import CrossEntropy
 
 
@@ -145,7 +145,7 @@ class R2:
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
         a, y = _matched(self, output, y)
-        counts = jnp.ones(a.shape[:-1], bool) if weights is None else _wide(weights, a.shape[:-1]) > 0
+        counts = jnp.ones(a.shape[:-1], bool) if weights is None else _wide(counted(weights), a.shape[:-1])
         rows, counts = tuple(range(a.ndim - 1)), counts[..., None]
         most = jnp.max(y, rows, where=counts, initial=-jnp.inf)
         least = jnp.min(y, rows, where=counts, initial=jnp.inf)
@@ -221,7 +221,7 @@ def _are_answers(output: jax.Array, y: jax.Array, weights: jax.Array | None) -> 
     if output.shape[-1] == 1 or not jnp.issubdtype(y.dtype, jnp.floating):
         return True
     off = jnp.abs(y.sum(-1, dtype=accumulation_type(y.dtype)) - 1) > 1e-2
-    return off.any() if weights is None else (off & (_wide(weights, off.shape) > 0)).any()
+    return off.any() if weights is None else (off & _wide(counted(weights), off.shape)).any()
 
 
 def _classes(metric: Metric, output: jax.Array, y: jax.Array) -> jax.Array:

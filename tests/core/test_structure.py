@@ -29,7 +29,7 @@ FLOORS = [
     ["parameters", "propagation"],
     ["per_example", "curvature", "interop", "io", "generation"],
     ["check", "train"],
-    ["derivations", "diagnosis", "plots"],
+    ["derivations", "diagnosis", "plots", "sklearn"],
     ["page"],
     ["__init__"],
 ]
