@@ -48,6 +48,8 @@ Train:
     - how good it is: `evaluate`, with `Accuracy`, `TopK`, `F1`, `R2`, `MeanAbsoluteError`, `Perplexity`
     - privately: `Privacy`, `noise_multiplier`; its parts: `clipped_gradient`, `private_gradient`
 
+    - as scikit-learn estimators: MLPClassifier and MLPRegressor of funcnet.sklearn
+
 Keep a network:
     - with its parameters: `save_model`, `load_model`; without: `to_json`, `from_json`
 

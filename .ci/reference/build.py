@@ -15,6 +15,7 @@ import textwrap
 import warnings
 
 import funcnet as fn
+import funcnet.sklearn as estimators
 
 try:
     import pdoc
@@ -50,6 +51,15 @@ def headed(section: re.Match[str]) -> str:
     return f"## {section[1]}\n\n{textwrap.dedent(section[2])}"
 
 
+def add_estimators() -> None:
+    """The classes of `funcnet.sklearn` on the same page."""
+    for name in estimators.__all__:
+        cls = getattr(estimators, name)
+        cls.fit = cls.fit  # its own, so that it is shown and not named as inherited
+        setattr(fn, name, cls)
+        fn.__all__.append(name)
+
+
 def reference(pictures: list[str]) -> dict[str, str]:
     """The files: the page, where one begins, and the index for the search."""
     results = add_results()
@@ -62,6 +72,9 @@ def reference(pictures: list[str]) -> dict[str, str]:
     pdoc.render.configure(docformat="google", template_directory=HERE, footer_text=f"funcnet {fn.__version__}")
     pdoc.render.env.globals.update(pictures=pictures, results=results, protocols=protocols, layers=layers)
     page = pdoc.doc.Module(fn)
+    page.docstring = page.docstring.replace(
+        " and ".join(estimators.__all__), " and ".join(map("`{}`".format, estimators.__all__))
+    )
     page.docstring = re.sub(r"^([A-Z].*):\n((?:    .*\n)+)", headed, page.docstring + "\n", flags=re.MULTILINE)
     texts = pdoc.doc_ast.walk_tree(inspect.getmodule(fn.Layer)).var_docstrings
     page.members["Params"].docstring = texts["Params"]
@@ -97,6 +110,7 @@ def check(page: str, public: list[str]) -> None:
 
 
 def main() -> None:
+    add_estimators()
     public = list(fn.__all__)
     shutil.rmtree(TARGET, ignore_errors=True)
     pictures = draw(TARGET / "pictures")

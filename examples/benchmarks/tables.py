@@ -128,7 +128,7 @@ def large(folder: Path, rows: int, rounds: int) -> None:
             return time.perf_counter() - began
 
         models["funcnet", 1].fit(X, labels)  # compiles
-        threads = best_threads(lambda: seconds("scikit-learn", 1))  # noqa: B023
+        threads = best_threads(lambda: seconds("scikit-learn", 1))
         for turn in range(rounds):
             for side in (list(SIDES), list(SIDES)[::-1])[turn % 2]:
                 with threadpool_limits(threads if side == "scikit-learn" else None):

@@ -36,7 +36,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A network that learns classes, with scikit-learn's arguments, attributes and rules.
 
     It minimises the mean cross-entropy plus ½ α Σ w² / (examples in a batch), trained by `fit`'s compiled loop in the
-    type of X: float64 as scikit-learn does, or float32, which is about twice as fast. Two classes have one output, of
+    type of X: float64 as scikit-learn does, or float32, which is faster. Two classes have one output, of
     the logit of the second; labels of any kind are kept in `classes_`; y of 0 and 1, (m, labels), is several labels for
     each example. Tables of nearly as many rows, as folds are, share one compiled program, whatever alpha and learning
     rate.
