@@ -74,6 +74,7 @@ ORDER += [
     "diagnosis/test_diagnosis",
     "derivations/test_formulas",
     "derivations/test_attention_head",
+    "sklearn/test_estimators",
 ]
 
 FROZEN, FEATURES = "layers/known_statistics.py", "layers/features.py"
@@ -717,6 +718,19 @@ ERRORS += [
     ("windows: y two ahead", "train/token_files.py", "for start in (0, 1))", "for start in (0, 2))"),
     ("windows: a copy", "train/token_files.py", "(tokens[start : start", "(+tokens[start : start"),
     ("windows: a window less", "train/token_files.py", "number = (len(tokens) - 1) // length", "number = (len(tokens) - 2) // length"),
+    ("estimators: α twice", "sklearn/estimator.py", "L2(self.alpha / (2 * size", "L2(self.alpha / (size"),
+    ("estimators: α forgets the rows' weights", "sklearn/estimator.py", "1 if weights is None else float(weights.mean())", "1"),
+    ("estimators: filled rows count", "sklearn/estimator.py", "np.zeros(rows, data.x.dtype", "np.ones(rows, data.x.dtype"),
+    ("estimators: logistic units start as the others", "sklearn/settings.py", '(2 if activation == "logistic" else 6)', "6"),
+    ("estimators: no progress by less than nothing", "sklearn/solvers.py", "if value > self.best - self.tol", "if value > self.best + self.tol"),
+    ("estimators: patience of one less", "sklearn/solvers.py", "return self.waited > self.patience", "return self.waited >= self.patience"),
+    ("estimators: a rate that falls with epochs", "sklearn/solvers.py", "state.rows * (state.step // state.steps)", "state.step // state.steps"),
+    ("estimators: momentum without the rate", "sklearn/solvers.py", "optax.chain(by_rate, optax.trace(*decay, nesterov=nesterov))", "optax.chain(optax.trace(*decay, nesterov=nesterov), by_rate)"),
+    ("estimators: an adaptive rate falls too far", "sklearn/solvers.py", "_slower(after.state, rate / 5)", "_slower(after.state, rate / 10)"),
+    ("classes that are not named weigh nothing", "train/balance.py", "named.get(c, 1.0)", "named.get(c, 0.0)"),
+    ("classes of a split renumbered", "train/balance.py", "return each[occurring]", "return each[: len(occurring)]"),
+    ("model files: arrays that nobody asked for", FILE, "if extra := sorted(set(arrays) - set(_named(wanted))):", "if extra := []:"),
+    ("model files: two names alike", FILE, "if count > 1]", "if count > 2]"),
     ("a Parallel is taken for a stack", "_core/walkers.py", "callable(getattr(layer, \"join\", None))", "hasattr(layer, \"join\")"),
 ]  # fmt: skip
 

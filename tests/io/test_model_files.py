@@ -201,6 +201,7 @@ class TwoNames(Scale):
         return {"a.b": jnp.ones(self.n), "a": {"b": jnp.ones(self.n)}}
 
 
+@pytest.mark.fast
 def test_what_could_not_be_read_back_is_not_saved(tmp_path):
     net = fn.spec(TwoNames)(3)
     with pytest.raises(ValueError, match=r"params: two parameters would be called 'a.b' in the file"):
@@ -230,6 +231,7 @@ def rewritten(file, net=None, arrays=None, header=None):
     return file
 
 
+@pytest.mark.fast
 def test_what_does_not_belong_to_a_network_is_refused_under_the_files_name(file):
     arrays = {"0.w": np.ones((3, 4))}
     both = arrays | {"0.b": np.ones(4)}

@@ -106,7 +106,7 @@ def test_tables_of_nearly_as_many_rows_share_a_program():
 @pytest.mark.fast
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 def test_a_weight_counts_as_so_many_rows(solver):
-    weights = np.arange(len(IRIS)) % 3
+    weights = np.arange(len(IRIS)) % 4
     model = MLPClassifier(**SMALL | {"solver": solver, "max_iter": 10, "alpha": 0.5})
     weighted = model.fit(IRIS, KINDS, sample_weight=weights)
     model = MLPClassifier(**model.get_params())

@@ -251,6 +251,7 @@ def test_class_weights_are_those_of_scikit_learn(positions):
     assert np.array_equal(fn.class_weights(y, chosen), np.asarray(chosen)[y])
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("y", "wanted", "weights"),
     [
