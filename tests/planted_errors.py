@@ -718,7 +718,7 @@ ERRORS += [
     ("windows: y two ahead", "train/token_files.py", "for start in (0, 1))", "for start in (0, 2))"),
     ("windows: a copy", "train/token_files.py", "(tokens[start : start", "(+tokens[start : start"),
     ("windows: a window less", "train/token_files.py", "number = (len(tokens) - 1) // length", "number = (len(tokens) - 2) // length"),
-    ("estimators: α twice", "sklearn/estimator.py", "L2(self.alpha / (2 * size", "L2(self.alpha / (size"),
+    ("estimators: α twice", "sklearn/estimator.py", "float(self.alpha / (2 * size", "float(self.alpha / (size"),
     ("estimators: α forgets the rows' weights", "sklearn/estimator.py", "1 if weights is None else float(weights.mean())", "1"),
     ("estimators: filled rows count", "sklearn/estimator.py", "np.zeros(rows, data.x.dtype", "np.ones(rows, data.x.dtype"),
     ("estimators: logistic units start as the others", "sklearn/settings.py", '(2 if activation == "logistic" else 6)', "6"),

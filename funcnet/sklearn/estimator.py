@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
@@ -21,13 +22,13 @@ from funcnet.parameters import init
 from funcnet.penalties import L2
 from funcnet.propagation import predict
 from funcnet.sklearn.settings import batch_size_of, check_settings, network_of, start_of
-from funcnet.sklearn.solvers import Plateau, Trained, minimum, optimizer_of, precision, train, with_rate
+from funcnet.sklearn.solvers import REMEDY, Plateau, Trained, minimum, optimizer_of, precision, train, with_rate
 from funcnet.train.evaluation import outputs
 from funcnet.train.filling import filled
 from funcnet.train.metrics import Metric
 from funcnet.train.options import Data, Options, job_of
 from funcnet.train.programs import Program
-from funcnet.train.state import train_state
+from funcnet.train.state import TrainState, train_state
 
 
 def stored(estimator: Any, values: dict[str, Any]) -> None:
@@ -157,35 +158,21 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 "shuffle: False is not supported for several batches: each epoch has an order of its own. Use "
                 "shuffle=True, or a batch_size of all examples."
             )
-        penalty = self._penalty(size, data.weights)
-        if size == m:
-            data = _filled_up(data)
         decay = (self.momentum,) if self.solver == "sgd" else (self.beta_1, self.beta_2, self.epsilon)
         optimizer = optimizer_of(self.solver, tuple(map(float, decay)), bool(self.nesterovs_momentum))
-        state = train_state(optimizer, jax.tree.map(jnp.asarray, self.params_), jax.random.key(_seed(draw)))
-        if one_epoch and self._opt_state is not None:
-            state = state._replace(opt_state=jax.tree.map(jnp.asarray, self._opt_state))
-        falling = self.power_t if (self.solver, self.learning_rate) == ("sgd", "invscaling") else 0.0
-        numbers = {"start": self.learning_rate_init, "power": falling, "seen": self.t_, "rows": m}
-        counts = {"steps": -(-m // size), "step": 0}
-        state = state._replace(
-            opt_state=with_rate(
-                state.opt_state,
-                **{name: jnp.asarray(number, jnp.zeros(()).dtype) for name, number in numbers.items()},
-                **{name: jnp.asarray(count, jnp.int32) for name, count in counts.items()},
-            )
-        )
+        state = self._state(optimizer, m, -(-m // size), one_epoch, jax.random.key(_seed(draw)))
         metrics = () if validation is None else (self._metric(),)
-        options = Options(
-            self.net_, self._loss(), optimizer, len(data.x) if size == m else size, penalty=penalty, metrics=metrics
-        )
+        penalty = self._penalty(size, data.weights)
+        if size == m:
+            data, size = _filled_up(data), rows_for(m)
+        options = Options(self.net_, self._loss(), optimizer, size, penalty=penalty, metrics=metrics)
         job = job_of(options, (data.x, data.y), validation, data.weights)
         watched = f"validation_{metrics[0].name}" if metrics else "cost"
         known = self.best_loss_ if validation is None else self.best_validation_score_
         best = np.inf if known is None else known if validation is None else -known
         rule = Plateau(self.tol, self.n_iter_no_change, best)
         adaptive = (self.solver, self.learning_rate) == ("sgd", "adaptive")
-        epochs = 1 if one_epoch else self.max_iter
+        epochs = 1 if one_epoch else int(self.max_iter)
         trained = train(job, state, epochs, rule, watched, adaptive, self._printed if self.verbose else None)
         self._learned_from(trained, watched, m, rule.best)
         if not trained.has_ended and not one_epoch:
@@ -195,6 +182,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 stacklevel=4,
             )
 
+    def _state(
+        self, optimizer: optax.GradientTransformation, m: int, steps: int, one_epoch: bool, key: jax.Array
+    ) -> TrainState:
+        """Where the epochs begin: parameters, the optimiser, which `partial_fit` leaves as it is, the learning rate."""
+        state = train_state(optimizer, jax.tree.map(jnp.asarray, self.params_), key)
+        if one_epoch and self._opt_state is not None:
+            state = state._replace(opt_state=jax.tree.map(jnp.asarray, self._opt_state))
+        falling = self.power_t if (self.solver, self.learning_rate) == ("sgd", "invscaling") else 0.0
+        numbers = {"start": self.learning_rate_init, "power": falling, "seen": self.t_, "rows": m}
+        rate = {name: jnp.asarray(number, jnp.zeros(()).dtype) for name, number in numbers.items()}
+        rate |= {name: jnp.asarray(count, jnp.int32) for name, count in {"steps": steps, "step": 0}.items()}
+        return state._replace(opt_state=with_rate(state.opt_state, **rate))
+
     def _learned_from(self, trained: Trained, watched: str, m: int, best: float) -> None:
         """Keep what was learned, in NumPy's arrays, which can be pickled."""
         costs = trained.columns["cost"]
@@ -202,7 +202,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self._opt_state = jax.tree.map(np.asarray, trained.state.opt_state)
         self.n_iter_, self.t_ = len(costs), self.t_ + m * len(costs)
         self.loss_curve_ = [*self.loss_curve_, *costs]
-        self.loss_ = self.loss_curve_[-1]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan  # interrupted at once
         if watched == "cost":
             self.best_loss_, self.validation_scores_, self.best_validation_score_ = best, None, None
         else:
@@ -223,9 +223,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self.net_, self._loss(), self.params_, _filled_up(data), penalty, iterations=self.max_iter,
             evaluations=self.max_fun, tol=self.tol, see=see,
         )  # fmt: skip
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found.params, found.cost))):
+            raise ValueError(f"The cost or a parameter stopped being finite. {REMEDY}")
         self.params_, self.loss_, self.n_iter_ = found.params, found.cost, found.iterations
         self.best_loss_ = found.cost
-        self.t_ += len(data.x) * found.iterations
         if found.trouble:
             warnings.warn(f"L-BFGS did not converge: {found.trouble}.", ConvergenceWarning, stacklevel=4)
 
@@ -245,6 +246,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             X = validate_data(self, X, **options)
             return X.toarray() if issparse(X) else X
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=not is_classifier(self), **options)
+        y = y.toarray() if issparse(y) else y
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         return X.toarray() if issparse(X) else X, y
 
@@ -281,7 +283,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         ]
         if not {"w", "u"} & set(names):
             return None
-        return L2(self.alpha / (2 * size * (1 if weights is None else float(weights.mean()))))
+        return L2(float(self.alpha / (2 * size * (1 if weights is None else float(weights.mean())))))
 
     def _split(self, data: Data, labels: np.ndarray, draw: Any) -> tuple[Data, Any]:
         """Data to train on and to validate with."""

@@ -23,6 +23,7 @@ from funcnet.train.state import TrainState
 
 ROOM = 64  # epochs in a compiled loop, at most
 LEAST_RATE = 1e-6  # where an adaptive learning rate ends
+REMEDY = "Scale the features, as by StandardScaler, or lower learning_rate_init."
 
 run = Program(loop.run)
 
@@ -134,10 +135,8 @@ def train(
             until = min(done + int(min(rule.epochs_left, ROOM)), epochs)
             after = jax.block_until_ready(run(lean, progress, until))
             if int(after.status) == loop.NOT_FINITE:
-                raise ValueError(
-                    f"The cost or a parameter stopped being finite in epoch {int(after.epoch) + 1}. Scale the "
-                    "features, as by StandardScaler, or lower learning_rate_init."
-                )
+                epoch = int(after.epoch) + 1
+                raise ValueError(f"The cost or a parameter stopped being finite in epoch {epoch}. {REMEDY}")
             new = {name: np.asarray(values)[: until - done].tolist() for name, values in after.columns.items()}
             for epoch, row in enumerate((dict(zip(new, values)) for values in zip(*new.values())), done + 1):
                 if rule.sees(sign * row[watched]):

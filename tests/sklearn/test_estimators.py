@@ -106,11 +106,12 @@ def test_tables_of_nearly_as_many_rows_share_a_program():
 @pytest.mark.fast
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 def test_a_weight_counts_as_so_many_rows(solver):
-    weights = np.arange(len(IRIS)) % 4
+    X, y = IRIS[::2], KINDS[::2]
+    weights = np.arange(len(X)) % 4
     model = MLPClassifier(**SMALL | {"solver": solver, "max_iter": 10, "alpha": 0.5})
-    weighted = model.fit(IRIS, KINDS, sample_weight=weights)
+    weighted = model.fit(X, y, sample_weight=weights)
     model = MLPClassifier(**model.get_params())
-    repeated = model.fit(IRIS.repeat(weights, 0), KINDS.repeat(weights))
+    repeated = model.fit(X.repeat(weights, 0), y.repeat(weights))
     assert distance(weighted, repeated) <= 1e-9
 
 
@@ -208,6 +209,8 @@ def test_tables_of_pandas_and_sparse_ones():
     assert distance(framed, plain) == distance(sparse, plain) == 0
     assert framed.feature_names_in_.tolist() == list(frame.columns)
     assert np.array_equal(sparse.predict(csr_array(IRIS)), plain.predict(IRIS))
+    labels = MLPClassifier(**SMALL | {"max_iter": 2}).fit(CELLS, csr_array(LABELS))
+    assert labels.predict(CELLS).shape == LABELS.shape
 
 
 def test_several_labels_and_several_numbers():
@@ -270,6 +273,10 @@ def test_an_interrupted_training_keeps_what_it_learned(monkeypatch):
         return run(*arguments)
 
     monkeypatch.setattr(solvers, "run", cut)
+    calls.append("the first is the second")
+    with pytest.warns(UserWarning, match="interrupted"):
+        assert MLPClassifier(**SMALL).fit(IRIS, KINDS).predict(IRIS).shape == (150,)
+    calls.clear()
     with pytest.warns(UserWarning, match="interrupted; it keeps what it has learned"):
         model = MLPClassifier(**SMALL).fit(IRIS, KINDS)
     assert model.n_iter_ == len(model.loss_curve_) == 11
