@@ -257,6 +257,7 @@ def test_class_weights_are_those_of_scikit_learn(positions):
     [
         ([0, 0, 2], None, [0.75, 0.75, 1.5]),  # a split without class 1: the others keep their numbers
         ([0, 2], {0: 1.0, 1: 7.0, 2: 5.0}, [1.0, 5.0]),
+        ([0, 2], [1.0, 7.0, 5.0], [1.0, 5.0]),
         ([0, 1, 1], {1: 5}, [1.0, 5.0, 5.0]),
         ([True, False, True], None, [0.75, 1.5, 0.75]),
         ([[True], [False], [True]], {True: 3.0, False: 1.0}, [3.0, 1.0, 3.0]),
