@@ -1,9 +1,9 @@
 """Strict JAX for every test: no silent promotion of types or ranks, and float64 unless a test says otherwise.
 
-Most of the suite's time is XLA compiling small programs. They are compiled with few optimisations, which takes a third
-of the time; `XLA_FLAGS= pytest` compiles them as users do, and the gate runs the fast tests that way. And they are kept
-in `.jax_cache` of the checkout, which git ignores, so that a second run, the other workers and what tests start as
-subprocesses read them; remove it freely.
+Most of the suite's time is XLA compiling small programs. They are compiled with few optimisations, which takes a
+quarter of the time; `XLA_FLAGS= pytest` compiles them as users do, and the gate runs the fast tests that way once. And
+they are kept in `.jax_cache` of the checkout, which git ignores, so that a second run, the other workers and what tests
+start as subprocesses read them; remove it freely.
 """
 
 import gc
@@ -30,9 +30,8 @@ for name, value in {"JAX_COMPILATION_CACHE_DIR": str(CACHE), **FLOORS}.items():
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA has a long line for many a program that it reads
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # lowering without the lines of Python: 10 % quicker
 
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+LEAST = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+QUICK = f"{LEAST} --xla_cpu_use_fusion_emitters=false"
 
 
 def are_known(flags):
@@ -42,7 +41,7 @@ def are_known(flags):
 
 
 if "XLA_FLAGS" not in os.environ:  # the workers are told by the first process
-    os.environ["XLA_FLAGS"] = QUICK if are_known(QUICK) else ""
+    os.environ["XLA_FLAGS"] = next((flags for flags in (QUICK, LEAST) if are_known(flags)), "")
 
 import hypothesis
 import jax

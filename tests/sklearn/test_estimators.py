@@ -22,7 +22,10 @@ import funcnet.sklearn as ours
 from funcnet.sklearn import MLPClassifier, MLPRegressor, solvers
 from funcnet.sklearn.solvers import Plateau
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*iprint.*:DeprecationWarning"),  # scikit-learn 1.7 calls SciPy with it
+]
 
 IRIS, KINDS = load_iris(return_X_y=True)
 CELLS, ILL = (a[:90] for a in load_breast_cancer(return_X_y=True))
