@@ -104,6 +104,14 @@ def as_cost(
         [[-3.0]]
     """
     check_reduction(reduction)
+    arguments.check_layer_functions(net)
+    arguments.check_loss(loss)
+    arguments.check_penalty(penalty)
+    own, segments = arguments.unpacked(x)
+    own, y = arguments.as_array("x", own), arguments.as_array("y", y)
+    x = own if segments is None else (own, segments)
+    weights = None if weights is None else arguments.as_array("weights", weights)
+    key = None if key is None else arguments.checked_key(net, key, len(own) if own.ndim else 0)
     data = {"x": x, "y": y, "weights": weights, "penalty": penalty, "key": key}
     return CostFunction(net, loss, reduction, data)
 
@@ -119,6 +127,7 @@ class CostFunction:
     data: dict[str, Any]
 
     def __call__(self, params: Params) -> jax.Array:
+        params = arguments.as_params(self.net, params, None)
         return _cost(self.net, self.loss, self.reduction, self.data, params)
 
 

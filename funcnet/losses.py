@@ -22,6 +22,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from funcnet._core.arrays import as_array
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
 
@@ -232,7 +233,7 @@ class CrossEntropy:
 
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The classes' probabilities, softmax(a): what `predict` gives, read as this loss reads it."""
-        return jax.nn.softmax(_below_infinity(output))
+        return jax.nn.softmax(_below_infinity(_logits(output)))
 
     def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
         # diag(p) - p pᵀ = Σ_c p_c (e_c - p)(e_c - p)ᵀ
@@ -251,18 +252,24 @@ class CrossEntropy:
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, float | jax.Array]:
         """Logits in the accumulation type, the classes or their (smoothed) probabilities, and the sum of these."""
         mass: float | jax.Array = 1.0
-        given, y = y, jnp.asarray(y)
+        output = _logits(output)
+        given, y = y, as_array("y", y)
         classes, s = output.shape[-1], self.label_smoothing
+        if classes == 1:
+            raise ValueError(
+                f"{self}: expected an output for each class, two or more, got output of shape {output.shape}, whose "
+                "softmax is 1 whatever it is. For yes or no use BinaryCrossEntropy(), with y shaped like the output."
+            )
         logits = _below_infinity(output.astype(accumulation_type(output.dtype)))
         if jnp.issubdtype(y.dtype, jnp.integer):
             if y.shape != output.shape[:-1]:
-                raise ValueError(_shape_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
+                raise ValueError(_class_message(self, output, y, f"integer classes shaped {output.shape[:-1]}"))
             _refuse(self, given, lambda y: (y < 0) | (y >= classes), f"classes must be 0 … {classes - 1}")
             # What counts the classes must hold their number.
             return logits, y.astype(jnp.int32) if y.dtype.itemsize < 4 else y, mass
         if y.dtype == output.dtype:
             if y.shape != output.shape:
-                raise ValueError(_shape_message(self, output, y, f"probabilities shaped {output.shape}"))
+                raise ValueError(_class_message(self, output, y, f"probabilities shaped {output.shape}"))
             q = y.astype(logits.dtype)
             mass = (1 - s) * total(q, (q.ndim - 1,), keepdims=True) + s
 
@@ -273,10 +280,7 @@ class CrossEntropy:
             _refuse(self, given, lambda q: wrong(q.astype(float)), rule)
             q = jnp.where(jnp.expand_dims(wrong(q), -1), jnp.nan, q)
         else:
-            raise TypeError(
-                f"{self}: expected integer classes or {output.dtype} probabilities as y, got {y.dtype}. "
-                f"Use y.astype(int) for classes, y.astype({output.dtype.name!r}) for probabilities."
-            )
+            raise TypeError(_class_message(self, output, y, f"integer classes or {output.dtype} probabilities as y"))
         return logits, (1 - s) * q + s / classes if s else q, mass
 
 
@@ -336,7 +340,7 @@ class BinaryCrossEntropy:
 
     def probabilities(self, output: jax.Array) -> jax.Array:
         """The probabilities of yes, σ(a): what `predict` gives, read as this loss reads it."""
-        return jax.nn.sigmoid(output)
+        return jax.nn.sigmoid(_logits(output))
 
     def hessian_columns(self, output: jax.Array, y: jax.Array | None = None) -> jax.Array:
         logits = output.astype(accumulation_type(output.dtype))
@@ -356,7 +360,9 @@ class BinaryCrossEntropy:
         return jax.random.bernoulli(key, chance).astype(output.dtype)
 
     def _targets(self, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        given, y = y, jnp.asarray(y)
+        output, given, y = _logits(output), y, as_array("y", y)
+        if y.shape != output.shape:
+            raise ValueError(_shape_message(self, output, y, f"y shaped like the output, {output.shape}"))
         if jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool:
             y = y.astype(output.dtype)
         logits, q = _matched(self, output, y)
@@ -372,6 +378,16 @@ class BinaryCrossEntropy:
                 "number, or one for each output."
             )
         return jax.lax.broadcast(jnp.asarray(self.positive_weight, q.dtype), q.shape[:-1])
+
+
+def _logits(output: Any) -> jax.Array:
+    """A network's output, which a softmax or a sigmoid is taken of."""
+    output = as_array("output", output)
+    if not output.ndim or not jnp.issubdtype(output.dtype, jnp.floating):
+        raise TypeError(
+            f"output: expected logits (m, *positions, outputs), got shape {output.shape} of {output.dtype}."
+        )
+    return output
 
 
 def _are_classes(y: jax.Array, logits: jax.Array) -> jax.Array:
@@ -411,7 +427,7 @@ def _over_features(costs: jax.Array) -> jax.Array:
 
 def _matched(loss: Any, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Output and target in the accumulation type, if they fit each other."""
-    y = jnp.asarray(y)
+    output, y = as_array("output", output), as_array("y", y)
     if output.shape != y.shape:
         raise ValueError(_shape_message(loss, output, y, f"y shaped like the output, {output.shape}"))
     if output.dtype != y.dtype:
@@ -423,14 +439,36 @@ def _matched(loss: Any, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
 
 
 def _shape_message(loss: Any, output: jax.Array, y: jax.Array, expected: str) -> str:
-    remedy = "Check the size of the last layer and the targets."
-    if y.ndim + 1 == output.ndim and output.shape[:-1] == y.shape:
+    remedy, outputs = "Check the size of the last layer and the targets.", output.shape[-1]
+    if y.shape in (output.shape[:-1], (*output.shape[:-1], 1)) and outputs > 1:
+        remedy = f"There is one target for {outputs} outputs: end in Dense(…, 1), or give {outputs} targets."
+        if jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool:
+            remedy += " If y holds classes, use CrossEntropy()."
+    elif y.shape == output.shape[:-1]:
         remedy = "Use y[..., None]."
-    elif y.shape[:-1] == output.shape[:-1] and y.shape[-1:] == (1,):
-        remedy = "Use y[..., 0]."
     elif y.ndim < output.ndim - 1 and y.shape[:1] == output.shape[:1]:
         remedy = "For one output an example put Flatten(), or GlobalAveragePool(), before the last Dense."
     return f"{loss}: expected {expected}, got y shaped {y.shape} for an output shaped {output.shape}. {remedy}"
+
+
+def _class_message(loss: Any, output: jax.Array, y: jax.Array, expected: str) -> str:
+    """What is wrong with targets that are neither classes nor probabilities, with what makes them so."""
+    whole = jnp.issubdtype(y.dtype, jnp.integer)
+    to_classes = "" if whole else ".astype(int)"
+    if not whole and not isinstance(y, jax.core.Tracer) and (np.asarray(y) % 1 != 0).any():
+        to_classes = ".astype(int) for classes, which are whole numbers (for others use SquaredError())"
+    if y.shape == output.shape[:-1]:
+        remedy = f"Use y{to_classes}."
+    elif y.shape == (*output.shape[:-1], 1):
+        remedy = f"Use y[..., 0]{to_classes}."
+    elif y.shape == output.shape and (whole or y.dtype == bool):
+        remedy = "If each row has one 1, use y.argmax(-1); if it may have several, BinaryCrossEntropy()."
+    elif y.shape == output.shape:
+        remedy = f"Use y.astype({output.dtype.name!r})."
+    else:
+        return _shape_message(loss, output, y, expected)
+    got = f"y of {y.dtype} shaped {y.shape} for an output shaped {output.shape}"
+    return f"{loss}: expected {expected}, got {got}. {remedy}"
 
 
 def _refuse(loss: Any, y: Any, wrong: Callable[[np.ndarray], np.ndarray], rule: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from funcnet._core import arguments, walkers
+from funcnet._core import arguments, scalars, walkers
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params
 
 
@@ -66,8 +66,7 @@ def from_weights(
         >>> fn.from_weights(fn.Dense(2, 1), [[[3.0, 4.0]]], order="to,from")["w"].tolist()
         [[3.0], [4.0]]
     """
-    if order not in ("from,to", "to,from"):
-        raise ValueError(f'from_weights: order must be "from,to" or "to,from", got {order!r}.')
+    scalars.choice("from_weights: order", order, ("from,to", "to,from"))
     params = init(net, jax.random.key(0))
     matrices = _in_order(params, "w", ws, "ws")
     biases = None if bs is None else _in_order(params, "b", bs, "bs")
@@ -102,8 +101,11 @@ def _bias(leaf: jax.Array, label: str, value: jax.Array) -> jax.Array:
 
 def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -> Any:
     """The values with the parameters that they are for, in the same order."""
-    if values is None:
-        raise TypeError(f"from_weights: {argument} is None, expected one entry for every layer that has a {name!r}.")
+    if not arguments.is_list(values) and not (isinstance(values, jax.Array) and values.ndim):
+        got = arguments.shown(values)
+        raise TypeError(
+            f"from_weights: {argument}: expected a list, an entry for every layer with a {name!r}, got {got}."
+        )
     labels = [label for label, _ in walkers.named_params(params) if label.endswith(f", {name}")]
     if len(labels) != len(values):
         raise ValueError(
@@ -111,4 +113,9 @@ def _in_order(params: Params, name: str, values: Sequence[Any], argument: str) -
             f"{'; '.join(labels) or 'none'}. Give one for each."
         )
     dtype = jnp.zeros(()).dtype
-    return iter([(label, arguments.as_array(argument, value).astype(dtype)) for label, value in zip(labels, values)])
+    return iter(
+        [
+            (label, arguments.as_array(f"{argument}: {label}", value).astype(dtype))
+            for label, value in zip(labels, values)
+        ]
+    )

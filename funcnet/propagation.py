@@ -139,10 +139,11 @@ def backward(net: AnyLayer, params: Params, tape: Tree, delta: ArrayLike) -> tup
         ((5, 2), [(5, 3), (5, 3), (5, 1)])
     """
     arguments.check_layer_functions(net)
-    delta = jnp.asarray(delta)
+    delta = arguments.as_array("delta", delta)
     if not jnp.issubdtype(delta.dtype, jnp.floating):
         raise TypeError(f"delta: expected ∂J/∂output, of the parameters' type, got {arguments.shown(delta)}.")
-    arguments.check_params(net, params, delta.dtype)
+    params = arguments.as_params(net, params, delta.dtype)
+    arguments.check_arrays("tape", tape, "fn.forward(net, params, x)")
     return walkers.pull(net, walkers.deltas_alone, params, tape, delta)
 
 
@@ -169,6 +170,8 @@ def gradient(net: AnyLayer, tape: Tree, deltas: Tree) -> Tree:
         [[31.0], [42.0]]
     """
     arguments.check_layer_functions(net)
+    arguments.check_arrays("tape", tape, "fn.forward(net, params, x)")
+    arguments.check_arrays("deltas", deltas, "fn.backward(net, params, tape, delta)")
     return contract(net, gradient_of_leaf, tape, deltas)
 
 

@@ -1,4 +1,7 @@
-"""What every public function checks of its arguments, before anything is computed or compiled."""
+"""What every public function checks of its arguments, before anything is computed or compiled.
+
+Arrays, keys and trees have doors of their own, which stand here by name, too.
+"""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -8,10 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet._core import walkers
+from funcnet._core.arrays import as_array as as_array
+from funcnet._core.arrays import instance as instance
+from funcnet._core.arrays import is_array as is_array
+from funcnet._core.arrays import is_list as is_list
+from funcnet._core.arrays import refuse_non_finite as refuse_non_finite
+from funcnet._core.arrays import shown as shown
 from funcnet._core.context import Context
+from funcnet._core.keys import is_key as is_key
+from funcnet._core.keys import one_key as one_key
 from funcnet._core.keys import typed
 from funcnet._core.protocols import AnyLayer, Loss, Params, Penalty, missing_functions
 from funcnet._core.specs import is_spec
+from funcnet._core.trees import as_params as as_params
+from funcnet._core.trees import check_arrays as check_arrays
+from funcnet._core.trees import check_like as check_like
+from funcnet._core.trees import check_like_params as check_like_params
+from funcnet._core.trees import check_params as check_params
+from funcnet._core.trees import params_struct as params_struct
 from funcnet._core.weighting import counted, replaced
 
 
@@ -50,15 +67,15 @@ def checked_input(net: AnyLayer, params: Params, x: Any, key: Any = None) -> tup
             "x: segment_ids are taken by predict, forward, cost, value_and_grad, backprop, check_gradients, curvature, "
             "evaluate and trainings alone. Give x without them here."
         )
-    params, x = jax.tree.map(jnp.asarray, params), as_array("x", x)
+    x = as_array("x", x)
     if x.ndim < (1 if jnp.issubdtype(x.dtype, jnp.integer) else 2):
         raise ValueError(
             f"x: expected (m, *positions, features), got shape {x.shape}. "
             "Use x[None] for one example, x[:, None] for one feature."
         )
-    check_params(net, params, x.dtype)
+    params = as_params(net, params, x.dtype)
     _refuse_unknown(net, x)
-    return params, x, None if key is None else _checked_key(net, key, len(x))
+    return params, x, None if key is None else checked_key(net, key, len(x))
 
 
 def checked_batch(
@@ -115,9 +132,8 @@ def checked_validation(net: AnyLayer, loss: Loss, params: Params, x: Any, y: Any
 def check_loss(loss: Any) -> None:
     for name in ("value", "delta"):
         if isinstance(loss, type) or not callable(getattr(loss, name, None)):
-            raise TypeError(
-                f"loss: expected a loss such as SquaredError(), got {loss!r}, which lacks {name}(output, y)."
-            )
+            lacks = f"{shown(loss)}, which lacks {name}(output, y)"
+            raise TypeError(f"loss: expected a loss such as SquaredError(), got {lacks}.{instance(loss)}")
     if not is_spec(loss):
         raise TypeError(f"loss: {type(loss).__name__} is not a spec. Put @fn.spec on the class.")
 
@@ -132,53 +148,17 @@ def refuse_mixing(net: AnyLayer) -> None:
             )
 
 
-def as_array(name: str, values: Any) -> jax.Array:
-    """Real values as JAX's array; integers that JAX's integers cannot hold are refused, not wrapped."""
-    array = jnp.asarray(values)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}.")
-    narrowed = isinstance(values, np.ndarray) and array.dtype != values.dtype
-    if narrowed and jnp.issubdtype(array.dtype, jnp.integer) and (values.astype(array.dtype) != values).any():
-        raise ValueError(f"{name}: holds integers beyond {array.dtype}. Use smaller ones, or enable jax_enable_x64.")
-    return array
-
-
 def check_layer_functions(layer: object, name: str = "net") -> None:
     """Refuse a value that is not a layer, naming the functions it lacks."""
     lacking = missing_functions(layer)
     if isinstance(layer, type) or lacking:
-        what = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
         missing = f", which lacks {', '.join(lacking)}" if lacking else ""
         raise TypeError(
-            f"{name}: expected a layer such as Chain(...), got {what}{missing}. A layer is an instance with init, "
-            "forward, backward and gradient (a combinator: contract instead of gradient)."
+            f"{name}: expected a layer such as Chain(...), got {shown(layer)}{missing}. A layer is an instance with "
+            f"init, forward, backward and gradient (a combinator: contract instead of gradient).{instance(layer)}"
         )
     if not is_spec(layer):
         raise TypeError(f"{name}: {type(layer).__name__} is not a spec. Put @fn.spec on the class.")
-
-
-def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
-    """Refuse parameters that are not this network's, or of another type than x (None: whatever their type)."""
-    expected, given = dict(walkers.named_params(params_struct(net))), dict(walkers.named_params(params))
-    remedy = f"Parameters of {net} come from fn.init(net, key)."
-    if missing := [name for name in expected if name not in given]:
-        raise ValueError(f"params: {missing[0]} is missing. {remedy}")
-    if extra := [name for name in given if name not in expected]:
-        raise ValueError(f"params: {extra[0]} is not a parameter of this network. {remedy}")
-    for name, leaf in given.items():
-        if np.shape(leaf) != expected[name].shape:
-            raise ValueError(f"params: {name} has shape {np.shape(leaf)}, expected {expected[name].shape}. {remedy}")
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"params: {name} is {dtype}, expected a floating type.")
-        if x_dtype is not None and jnp.issubdtype(x_dtype, jnp.floating) and dtype != x_dtype:
-            raise TypeError(
-                f"params: {name} is {dtype} but x is {x_dtype}. Use one type: x.astype({dtype.name!r}), or "
-                f"jax.tree.map(lambda leaf: leaf.astype({x_dtype.name!r}), params)."
-            )
-    wanted, got = str(jax.tree.structure(params_struct(net))), str(jax.tree.structure(params))
-    if wanted != got:
-        raise ValueError(f"params: expected the structure {wanted}, got {got}. {remedy}")
 
 
 def check_features(layer: object, x: jax.Array, w: jax.Array, features: int) -> None:
@@ -204,25 +184,6 @@ def draws(net: AnyLayer) -> bool:
     """Whether a layer of this network uses a key."""
     layers = [layer for _, layer in walkers.leaves(net)]
     return any(getattr(layer, "draws", False) or "key" in (getattr(layer, "takes", None) or ()) for layer in layers)
-
-
-def refuse_non_finite(name: str, values: jax.Array) -> None:
-    """Name the first entry that is not finite, where values can be seen (not under jit)."""
-    if isinstance(values, jax.core.Tracer) or not jnp.issubdtype(values.dtype, jnp.inexact):
-        return
-    finite = np.isfinite(np.asarray(values))
-    if not finite.all():
-        first = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"{name}[{', '.join(map(str, first))}] is {np.asarray(values)[first]}. Remove such examples, "
-            "fill them in, or give them weight 0."
-        )
-
-
-@lru_cache(maxsize=1024)
-def params_struct(net: Any) -> Params:
-    """Shapes and types of a network's parameters."""
-    return jax.eval_shape(lambda: net.init(jax.random.key(0)))
 
 
 @lru_cache(maxsize=1024)
@@ -251,13 +212,6 @@ def input_type(net: AnyLayer, params: Params, x: Any) -> Any:
     return own
 
 
-def one_key(name: str, key: Any) -> jax.Array:
-    """A single key of either kind, as JAX's typed one."""
-    if not is_key(key) or typed(key).ndim:
-        raise TypeError(f"{name}: expected one key, jax.random.key(seed), got {shown(key)}.")
-    return typed(key)
-
-
 def _refuse_unknown(net: AnyLayer, x: jax.Array) -> None:
     """Name the first integer that is out of a layer's `vocabulary`, where values can be seen (not under jit)."""
     if isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.integer):
@@ -273,21 +227,7 @@ def _refuse_unknown(net: AnyLayer, x: jax.Array) -> None:
             )
 
 
-def is_key(key: Any) -> bool:
-    """Whether this is a random key, of either kind that JAX has."""
-    if not hasattr(key, "dtype") or not hasattr(key, "shape"):
-        return False
-    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
-
-
-def shown(value: Any) -> str:
-    """A short description of a value for a message."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"shape {value.shape} of {value.dtype}"
-    return repr(value)
-
-
-def _checked_key(net: AnyLayer, key: Any, m: int) -> jax.Array:
+def checked_key(net: AnyLayer, key: Any, m: int) -> jax.Array:
     if not is_key(key) or typed(key).shape not in ((), (m,)):
         raise TypeError(
             f"key: expected one key, jax.random.key(seed), or one per example, jax.random.split(key, {m}), "
@@ -340,16 +280,9 @@ def check_penalty(penalty: Penalty | None) -> None:
     if penalty is None:
         return
     if isinstance(penalty, type) or not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty: expected one such as L2(1e-4), got {penalty!r}, which lacks value or gradient.")
+        got = shown(penalty)
+        raise TypeError(
+            f"penalty: expected one such as L2(1e-4), got {got}, which lacks value or gradient.{instance(penalty)}"
+        )
     if not is_spec(penalty):
         raise TypeError(f"penalty: {type(penalty).__name__} is not a spec. Put @fn.spec on the class.")
-
-
-def check_like_params(net: AnyLayer, grads: Any, params: Params) -> None:
-    """Refuse gradients that are not shaped like the parameters: a layer's mistake."""
-    shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (grads, params))
-    if str(shapes) != str(expected):
-        raise ValueError(
-            f"gradient: a layer of {net} gives {shapes}, expected the shapes of params, {expected}. "
-            "Look for it with fn.check_layer."
-        )

@@ -3,6 +3,9 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
+
+from funcnet._core.arrays import shown
 
 
 class Context(NamedTuple):
@@ -20,4 +23,8 @@ class Context(NamedTuple):
 
 def context_of(value: Context | jax.Array | None) -> Context:
     """A context as it is; a key alone as the context that holds it."""
-    return value if isinstance(value, Context) else Context(value)
+    if isinstance(value, Context):
+        return value
+    if value is not None and not isinstance(value, jax.Array | np.ndarray):
+        raise TypeError(f"context: expected the combinator's own, a key or None, got {shown(value)}.")
+    return Context(value)

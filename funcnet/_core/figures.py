@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from funcnet._core.arrays import shown
+
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -25,6 +27,8 @@ def axes_of(ax: Any, what: str) -> Any:
     A notebook shows the figures that pyplot knows. One of its own it asks for a picture, and so it asks its axes.
     """
     if ax is not None:
+        if not all(hasattr(ax, name) for name in ("plot", "imshow", "figure")):
+            raise TypeError(f"{what}: ax: expected matplotlib's axes, as plt.subplots() gives, got {shown(ax)}.")
         return ax
     try:
         from matplotlib.figure import Figure

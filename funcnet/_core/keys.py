@@ -1,17 +1,33 @@
 """Random keys: none, one for the batch, or one per example."""
 
 from collections.abc import Callable
-from typing import overload
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from funcnet._core.arrays import is_array, shown
 from funcnet._core.context import Context
 
 
 def typed(key: jax.Array) -> jax.Array:
     """A key of either kind that JAX has (`jax.random.key`, `jax.random.PRNGKey`) as the first."""
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def is_key(key: Any) -> bool:
+    """Whether this is a random key, of either kind that JAX has."""
+    if not isinstance(key, jax.Array | np.ndarray):
+        return False
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
+
+
+def one_key(name: str, key: Any) -> jax.Array:
+    """A single key of either kind, as JAX's typed one."""
+    if not is_key(key) or typed(key).ndim:
+        raise TypeError(f"{name}: expected one key, jax.random.key(seed), got {shown(key)}.")
+    return typed(key)
 
 
 @overload
@@ -38,10 +54,15 @@ def child_key(key: jax.Array | Context | None, number: int | jax.Array) -> jax.A
         >>> fn.child_key(keys, 1).shape, fn.child_key(None, 1) is None
         ((5,), True)
     """
+    whole = isinstance(number, int) or (is_array(number) and jnp.issubdtype(number.dtype, jnp.integer))
+    if not whole or isinstance(number, bool):
+        raise TypeError(f"number: expected that of the child, from 0, got {shown(number)}.")
     if key is None:
         return None
     if isinstance(key, Context):
         return key._replace(key=child_key(key.key, number))
+    if not is_key(key):
+        raise TypeError(f"key: expected the combinator's own, its context or None, got {shown(key)}.")
     one = typed(key)
     return jax.random.fold_in(one, number) if one.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(one, number)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Union, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -52,6 +53,10 @@ def spec(cls: type[T]) -> type[T]:
         >>> Scale(2), Scale(2) == Scale(2.0)
         (Scale(2.0), True)
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"spec: cls: expected a class, got {_shown(cls)}.")
+    if is_spec_class(cls):
+        raise TypeError(f"spec: cls: {cls.__name__} is a spec already. Put @fn.spec on a class of your own.")
     kinds = _declared_types(cls)
     leaves = tuple(name for name, kind in kinds.items() if kind == ArrayLike)
     check = cls.__dict__.get("__post_init__")
@@ -163,8 +168,12 @@ def _layer(cls: type, name: str, value: Any) -> Any:
 
 
 def _leaf(cls: type, name: str, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
-        raise TypeError(f"{cls.__name__}: {name} must be a number or an array, got {_shown(value)}.")
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    is_array = isinstance(value, np.ndarray | jax.Array) and any(
+        jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer)
+    )
+    if not is_number and not is_array:
+        raise TypeError(f"{cls.__name__}: {name} must be a number or an array of numbers, got {_shown(value)}.")
     return float(value) if isinstance(value, int) else value
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.protocols import Params, Penalty, Tree
+from funcnet._core.scalars import choice
 
 Reduction = Literal["mean", "sum"]
 
@@ -16,8 +17,7 @@ FAR = 2.0**40  # from 1, beyond which the largest weight is scaled
 
 
 def check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}.")
+    choice("reduction", reduction, ("mean", "sum"))
 
 
 def reduced(costs: jax.Array, weights: jax.Array | None, reduction: Reduction) -> jax.Array:

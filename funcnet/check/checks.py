@@ -175,12 +175,15 @@ def check_layer(
         True
     """
     _check_request(entries, seed, params, x)
+    arguments.check_layer_functions(layer, "layer")
     with float64():
         params, x = widened((params, x))
         params, x, given = arguments.checked_input(layer, params, x, key)
         arguments.refuse_non_finite("x", x)
         if len(x) < 2:
-            raise ValueError(f"check_layer: expected two examples or more, to see that they do not mix, got {len(x)}.")
+            raise ValueError(
+                f"check_layer: x: expected two examples or more, to see that they do not mix, got {len(x)}."
+            )
         keys = given if given is None or given.ndim else jax.random.split(given, len(x))
         y = jax.eval_shape(lambda p, a: walkers.layer_forward(layer, p, a, Context(keys))[0], params, x)
         delta, other = (np.random.default_rng(seed + i).normal(size=y.shape) for i in (0, 1))
@@ -224,8 +227,15 @@ def check_function(
         True
     """
     _check_request(entries, seed, params, x)
+    if not callable(f):
+        raise TypeError(f"f: expected a function of params and x, got {arguments.shown(f)}.")
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(arguments.as_array("params", leaf).dtype, jnp.floating):
+            raise TypeError(
+                f"params: expected a tree of floating arrays, but one of its leaves is {arguments.shown(leaf)}."
+            )
     with float64():
-        at = widened((params, jnp.asarray(x)))
+        at = widened((params, arguments.as_array("x", x)))
         arguments.refuse_non_finite("x", at[1])
         y = f(*at)
         if getattr(y, "dtype", None) != jnp.float64:

@@ -24,8 +24,16 @@ def widened(tree: Tree) -> Tree:
 
     def one(leaf: Any) -> Any:
         is_array = isinstance(leaf, (list, np.ndarray, jax.Array)) or hasattr(leaf, "to_numpy")
-        if is_array and jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+        if is_array and _is_floating(leaf):
             return jnp.asarray(np.asarray(leaf, np.float64))
         return leaf
 
     return jax.tree.map(one, tree, is_leaf=lambda part: isinstance(part, list))
+
+
+def _is_floating(values: Any) -> bool:
+    """Whether they are numbers with fractions; what is no array is refused elsewhere, by name."""
+    try:
+        return bool(jnp.issubdtype(jnp.asarray(values).dtype, jnp.floating))
+    except (TypeError, ValueError):
+        return False

@@ -101,14 +101,10 @@ def scale_by_kfac(
     arguments.refuse_mixing(net)
     check_kind(kind, ("ggn", "sampled", "empirical"))
     function_of(loss, kind)
-    for name, value, fits, rule in (
-        ("damping", damping, damping >= 0, "0 or more"),
-        ("decay", decay, 0 <= decay < 1, "at least 0 and below 1"),
-    ):
-        if not fits:
-            raise ValueError(f"scale_by_kfac: {name} must be {rule}, got {value!r}.")
-    scalars.integer("scale_by_kfac: every", every, "a whole number from 1", 1)
-    scalars.seed("scale_by_kfac: seed", seed)
+    damping = scalars.number("scale_by_kfac: damping", damping, "0 or more", lambda value: 0 <= value < math.inf)
+    decay = scalars.number("scale_by_kfac: decay", decay, "at least 0 and below 1", lambda value: 0 <= value < 1)
+    every = scalars.integer("scale_by_kfac: every", every, "a whole number from 1", 1)
+    seed = scalars.seed("scale_by_kfac: seed", seed)
 
     def init(params: Params) -> KfacState:
         try:
@@ -126,6 +122,7 @@ def scale_by_kfac(
                 "backprop=fn.backprop(net, loss, params, x, y))."
             )
         check_backprop(net, backprop, "backprop")
+        arguments.check_like("grads", grads, params)
         fresh = factors_of(net, _pushed(params, backprop, state.step))
 
         def average(old: jax.Array, new: jax.Array) -> jax.Array:

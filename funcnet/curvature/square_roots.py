@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnet._core import arguments
+from funcnet._core import arguments, scalars
 from funcnet._core.context import Context
 from funcnet._core.keys import typed
 from funcnet._core.protocols import AnyLayer, Layer, Loss, Params, Tree
@@ -147,8 +147,7 @@ def _as_examples(tree: Tree, positions: int) -> Tree:
 
 
 def check_kind(kind: str, kinds: tuple[str, ...]) -> None:
-    if kind not in kinds:
-        raise ValueError(f"kind: expected {' or '.join(map(repr, kinds))}, got {kind!r}.")
+    scalars.choice("kind", kind, kinds)
 
 
 def check_key(kind: str, key: Any) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet._core import scalars
+from funcnet._core.arrays import is_list, shown
 from funcnet._core.protocols import ArrayLike, Params
 
 Form = Literal["text", "latex", "html"]
@@ -221,8 +222,7 @@ def shortest(value: float, digits: int, dtype: str) -> str:
 
 def pens(letter: str, names: Names, digits: int, dtype: str) -> Pens:
     """The three pens, once their arguments are checked."""
-    if letter not in ("θ", "w"):
-        raise ValueError(f"notation: expected 'θ' or 'w', got {letter!r}.")
+    scalars.choice("notation", letter, ("θ", "w"))
     scalars.integer("digits", digits, "1 to 17 significant digits", 1, 17)
     return Pens(*(Pen(form, letter, names, digits, dtype) for form in ("text", "latex", "html")))
 
@@ -233,11 +233,11 @@ def checked_names(names: Any, sizes: Sequence[int]) -> Names:
         return (None,) * len(sizes)
     wanted = f"names: expected {len(sizes)} lists, for the input and each layer with parameters, of sizes {list(sizes)}"
     remedy = "None for a layer numbers its units."
-    if isinstance(names, str) or len(names) != len(sizes):
-        raise ValueError(f"{wanted}, got {names!r}. {remedy}")
+    if not is_list(names) or len(names) != len(sizes):
+        raise ValueError(f"{wanted}, got {shown(names)}. {remedy}")
     for layer, (given, size) in enumerate(zip(names, sizes)):
-        if given is not None and (isinstance(given, str) or len(given) != size):
-            raise ValueError(f"{wanted}, but names[{layer}] is {given!r}. {remedy}")
+        if given is not None and (not is_list(given) or len(given) != size):
+            raise ValueError(f"{wanted}, but names[{layer}] is {shown(given)}. {remedy}")
     return tuple(None if given is None else tuple(map(str, given)) for given in names)
 
 

@@ -137,6 +137,8 @@ def derive(
 
 def _one_example(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None, example: int) -> tuple[jax.Array, jax.Array]:
     x, y = arguments.as_array("x", x), arguments.as_array("y", y)
+    if 0 in (x.ndim, y.ndim, len(x) if x.ndim else 0):
+        raise ValueError(f"x, y: expected an example or more, first in both, got shapes {x.shape} and {y.shape}.")
     if weights is not None:
         raise ValueError("explain: weights have no use for one example. Leave out weights, or example.")
     scalars.integer("example", example, f"an index from 0 to {len(x) - 1}", 0, len(x) - 1)

@@ -90,9 +90,12 @@ def worksheet(
         learning_rate = scalars.number(
             "learning_rate", learning_rate, "a positive number or None", lambda r: 0 < r < np.inf
         )
+    arguments.check_layer_functions(net)
+    arguments.as_params(net, params, None)
+    if not arguments.as_array("x", arguments.unpacked(x)[0]).ndim:
+        raise ValueError(f"x: expected (m, features), got {arguments.shown(x)}.")
     if learning_rate is not None and not jax.tree.leaves(params):
         raise ValueError(f"learning_rate: {net} has no parameters to update. Leave learning_rate out.")
-    arguments.check_layer_functions(net)
     written = _of_head if has_attention(net) else _of_chain
     sections, gradient, update = written(net, loss, params, (x, y, weights, reduction), notation, names, digits)
     if learning_rate is not None:

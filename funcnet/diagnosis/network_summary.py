@@ -136,7 +136,7 @@ def _struct(net: AnyLayer, x: Any) -> jax.ShapeDtypeStruct:
     if isinstance(x, tuple | list) and all(map(scalars.is_integer, x)):
         shape, dtype = tuple(map(int, x)), jnp.zeros((), int if tokens else float).dtype
     else:
-        array = x if hasattr(x, "shape") and hasattr(x, "dtype") else jnp.asarray(x)
+        array = x if isinstance(x, jax.ShapeDtypeStruct) else arguments.as_array("x", x)
         shape, dtype = tuple(array.shape), array.dtype
     if tokens and jnp.issubdtype(dtype, jnp.integer) and shape:
         return jax.ShapeDtypeStruct(shape, dtype)

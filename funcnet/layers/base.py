@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from funcnet._core.arrays import shown
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.walkers import LeafFunction, Part, contract, deltas_alone, layer_step, numbered
 
@@ -89,4 +90,13 @@ class SeveralLayers:
 
 def contract_each(layers: tuple[AnyLayer, ...], f: LeafFunction, *kept: Sequence[Tree]) -> tuple[Tree, ...]:
     """`contract` of each layer with its part of every tape and deltas."""
+    for place, tree in enumerate(kept):
+        check_each(layers, "deltas" if place % 2 else "tape", tree)
     return tuple(contract(layer, f, *passes) for layer, *passes in zip(layers, *kept, strict=True))
+
+
+def check_each(layers: tuple[AnyLayer, ...], name: str, tree: Any) -> None:
+    """Refuse a tree that has not one part for each layer."""
+    if not isinstance(tree, tuple | list) or len(tree) != len(layers):
+        got = f"{len(tree)} parts" if isinstance(tree, tuple | list) else shown(tree)
+        raise ValueError(f"{name}: expected a tuple with a part for each of {len(layers)} layers in a row, got {got}.")

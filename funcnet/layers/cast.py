@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from funcnet._core.arrays import shown
 from funcnet._core.context import Context, context_of
 from funcnet._core.protocols import AnyLayer, Params, Tree
 from funcnet._core.specs import spec
@@ -51,8 +52,8 @@ def in_type(net: AnyLayer, dtype: Any) -> AnyLayer:
         return net
     try:
         name = jnp.dtype(dtype).name
-    except TypeError:
-        name = repr(dtype)
+    except (TypeError, ValueError):
+        name = shown(dtype)
     if name != "bfloat16":
         raise ValueError(
             f"compute_dtype: expected 'bfloat16' or None, got {name}. Other types are those of the parameters "

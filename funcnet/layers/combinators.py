@@ -7,15 +7,17 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from funcnet._core.arguments import check_layer_functions, shown
 from funcnet._core.context import Context, context_of
 from funcnet._core.keys import child_key
 from funcnet._core.protocols import AnyLayer, Initializer, Params, Tree
+from funcnet._core.scalars import integer
 from funcnet._core.sliding import shape_alone
 from funcnet._core.specs import spec
 from funcnet._core.walkers import LeafFunction, layer_forward, layer_step, pull
 from funcnet.initializers import GlorotUniform
 from funcnet.layers.activations import Tanh
-from funcnet.layers.base import OneLayer, SeveralLayers, contract_each
+from funcnet.layers.base import OneLayer, SeveralLayers, check_each, contract_each
 from funcnet.layers.dense import Dense
 
 
@@ -76,6 +78,7 @@ class Chain(SeveralLayers):
     def forward(
         self, params: Params, x: jax.Array, key: Context | jax.Array | None = None
     ) -> tuple[jax.Array, tuple[Tree, ...]]:
+        check_each(self.layers, "params", params)
         context, tape = context_of(key), []
         for i, (layer, weights) in enumerate(zip(self.layers, params, strict=True)):
             x, kept = layer_forward(layer, weights, x, child_key(context, i))
@@ -83,6 +86,8 @@ class Chain(SeveralLayers):
         return x, tuple(tape)
 
     def pull(self, f: LeafFunction, params: Params, tape: Tree, delta: jax.Array) -> tuple[jax.Array, tuple[Tree, ...]]:
+        check_each(self.layers, "params", params)
+        check_each(self.layers, "tape", tape)
         results = []
         for layer, weights, kept in zip(reversed(self.layers), reversed(params), reversed(tape), strict=True):
             delta, result = pull(layer, f, weights, kept, delta)
@@ -213,6 +218,7 @@ class Parallel(SeveralLayers):
         return [size(layer) for layer in self.layers]
 
     def forward(self, params: Params, x: jax.Array, key: Context | jax.Array | None = None) -> tuple[jax.Array, Tree]:
+        check_each(self.layers, "params", params)
         context = context_of(key)
         passes = [
             layer_forward(layer, weights, x, child_key(context, i))
@@ -276,8 +282,13 @@ def mlp(
         >>> fn.mlp((64, 32, 10))
         Chain(Dense(64, 32), Tanh(), Dense(32, 10))
     """
-    if not isinstance(sizes, Sequence) or len(sizes) < 2:
-        raise ValueError(f"mlp: expected two sizes or more, input and output among them, got {sizes!r}.")
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"mlp: expected two sizes or more, input and output among them, got {shown(sizes)}.")
+    for place, size in enumerate(sizes):
+        integer(f"mlp: sizes[{place}]", size, "a number of units, 1 or more", 1)
+    check_layer_functions(activation, "mlp: activation")
+    if output is not None:
+        check_layer_functions(output, "mlp: output")
     layers: list[AnyLayer] = []
     for n_in, n_out in pairwise(sizes):
         layers += [Dense(n_in, n_out, init=init), activation]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from funcnet._core.protocols import AnyLayer
-from funcnet._core.scalars import flag, integer
+from funcnet._core.scalars import flag, integer, number
 from funcnet.initializers import Normal
 from funcnet.layers.activations import GELU, SiLU
 from funcnet.layers.attention import Attention
@@ -18,6 +18,7 @@ from funcnet.layers.positions import LearnedPositions, Rotary
 from funcnet.layers.stacks import Remat, Repeat
 
 STD = 0.02
+MOST_BLOCKS = 10_000  # more than Python should build one by one
 
 
 def gpt(
@@ -77,7 +78,7 @@ def gpt(
         >>> fn.predict(net, fn.init(net, jax.random.key(0)), jnp.zeros((3, 50), int)).shape
         (3, 50, 96)
     """
-    integer("gpt: depth", depth, "a number of blocks, 1 or more", 1)
+    integer("gpt: depth", depth, f"a number of blocks, 1 to {MOST_BLOCKS}", 1, MOST_BLOCKS)
     integer("gpt: length", length, "a number of positions, 1 or more", 1)
     switches = {"tied": tied, "rotary": rotary, "gated": gated, "repeat": repeat, "remat": remat}
     for name, value in switches.items():
@@ -90,11 +91,14 @@ def gpt(
             f"gpt: rotary turns pairs of features, and {n} features are no pairs in each of {heads} heads."
         )
     last = Normal(STD / math.sqrt(2 * depth))
+    number("gpt: dropout", dropout, "at least 0 and below 1", lambda rate: 0 <= rate < 1)
     drop = (Dropout(dropout),) if dropout else ()
     keys = heads if kv_heads is None else kv_heads
     turn = (Rotary(heads + 2 * keys, heads + keys),) if rotary else ()
     units = hidden
-    if units is None:
+    if units is not None:
+        integer("gpt: hidden", units, "a number of units, 1 or more, or None", 1)
+    else:
         units = math.ceil(8 * n / 3) if gated else 4 * n
 
     branches = (

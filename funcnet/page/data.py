@@ -25,8 +25,8 @@ class Descent:
     """
 
     def __init__(self, net: AnyLayer, loss: Loss, params: Params, x: ArrayLike, y: ArrayLike) -> None:
-        self.net, self.loss, self.x, self.y = net, loss, jnp.asarray(x), jnp.asarray(y)
         self.start = propagate("explain_page", net, loss, params, x, y)
+        self.net, self.loss, self.x, self.y = net, loss, jnp.asarray(x), jnp.asarray(y)
         self.params = jax.tree.map(jnp.asarray, params)
         self.dtype = np.result_type(*(np.asarray(leaf).dtype for leaf in jax.tree.leaves(self.params)), np.float32)
         self.shown = [shown_units(size) for size in self.start.sizes]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcnet._core import scalars
+from funcnet._core.arrays import is_array, is_list, shown
 from funcnet._core.files import write_whole
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet.derivations.formulas import typeset
@@ -83,16 +84,18 @@ def explain_page(
         >>> page.startswith("<!doctype html>"), len(page.encode()) < 100_000
         (True, True)
     """
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise TypeError(f"explain_page: path: expected a file's name or path, got {shown(path)}.")
     descent = Descent(net, loss, params, x, y)
     run = descent.start
     m, sizes = len(run.costs), run.sizes
     rates = _checked_rates(learning_rate)
     given = checked_names(names, sizes)
-    for name, value, least in (("steps", steps, 0), ("largest", largest, 1)):
-        scalars.integer(f"explain_page: {name}", value, f"a whole number of {least} or more", least)
-    scalars.integer("explain_page: example", example, f"0 … {m - 1}, an index into x", 0, m - 1)
-    if examples is not None and (isinstance(examples, str) or len(examples) != m):
-        raise ValueError(f"explain_page: examples must name all {m} examples, got {examples!r}.")
+    steps = scalars.integer("explain_page: steps", steps, "a whole number of 0 or more", 0)
+    largest = scalars.integer("explain_page: largest", largest, "a whole number of 1 or more", 1)
+    example = scalars.integer("explain_page: example", example, f"0 … {m - 1}, an index into x", 0, m - 1)
+    if examples is not None and (not is_list(examples) or len(examples) != m):
+        raise ValueError(f"explain_page: examples must name all {m} examples, got {shown(examples)}.")
     _refuse_too_large(descent, len(rates), steps, largest)
     data = {
         "network": repr(net),
@@ -135,10 +138,12 @@ def explain_page(
 
 
 def _checked_rates(learning_rate: Any) -> list[float]:
-    rates = [float(rate) for rate in np.atleast_1d(np.asarray(learning_rate))]
-    if not rates or not all(math.isfinite(rate) and rate > 0 for rate in rates):
-        raise ValueError(f"explain_page: learning rates must be finite and above 0, got {learning_rate!r}.")
-    return rates
+    several = learning_rate.tolist() if is_array(learning_rate) else learning_rate
+    several = several if is_list(several) else [several]
+    name, rule = "explain_page: learning_rate", "learning rates, finite and above 0"
+    if not several:
+        raise ValueError(f"{name}: expected {rule}, got none.")
+    return [scalars.number(name, rate, rule, lambda rate: 0 < rate < math.inf) for rate in several]
 
 
 def _target(descent: Descent, i: int) -> Any:

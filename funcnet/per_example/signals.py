@@ -11,6 +11,7 @@ from funcnet._core.numerics import accumulation_type, total, wide
 from funcnet._core.outlines import type_and_shape
 from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
 from funcnet._core.tables import aligned, html_table
+from funcnet._core.trees import as_params
 from funcnet._core.walkers import contract, gradient_of_leaf, has_names, leaves
 from funcnet.per_example.gradients import check_backprop
 from funcnet.propagation import Backprop
@@ -88,6 +89,7 @@ def gradient_flow(net: AnyLayer, bp: Backprop, params: Params) -> Flow:
         (0.5, 1.0)
     """
     m = max(check_backprop(net, bp), 1)
+    params = as_params(net, params, None)
     sums = contract(net, gradient_of_leaf, bp.tape, bp.deltas)
     flow = flow_of(net, bp, params, jax.tree.map(lambda g: g / m, sums), apart=True)
     nan: Any = np.asarray(np.nan, accumulation_type(bp.costs.dtype))  # no result of JAX's, for jax_debug_nans

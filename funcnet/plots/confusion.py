@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from funcnet._core import arguments
 from funcnet._core.figures import axes_of, colour_map, plain
 from funcnet._core.protocols import ArrayLike
-from funcnet.plots.grids import checked_labels, classes_of, is_list, targets_of
+from funcnet.plots.grids import checked_labels, checked_threshold, classes_of, targets_of
 
 LEGIBLE = 30  # classes, beyond which no counts are written
 
@@ -44,11 +45,12 @@ def plot_confusion(
         ['1', '0', '1', '1']
     """
     ax_given, ax = ax is not None, axes_of(ax, "plot_confusion")
+    threshold = checked_threshold("plot_confusion", threshold)
     classes, outputs = classes_of("plot_confusion", "predicted", predicted, threshold)
     known = np.issubdtype(np.asarray(predicted).dtype, np.floating)  # outputs say how many classes there are
     subject = f"predicted has {len(classes)} examples (shape {np.shape(predicted)})"
     true, least = targets_of("plot_confusion", y, len(classes), subject, outputs if known else None)
-    named = 0 if known or labels is None or not is_list(labels) else len(labels)
+    named = 0 if known or labels is None or not arguments.is_list(labels) else len(labels)
     count = max(outputs, least, named)
     labels = checked_labels("plot_confusion", labels, count)
     counts = np.zeros((count, count), int)

@@ -1,6 +1,5 @@
 """A function over a grid of points, in blocks that memory holds; and the classes that outputs and targets mean."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,6 +20,10 @@ def at_once(net: AnyLayer, examples: int) -> int:
     """How many forward passes of so many examples are made side by side."""
     widest = max((max(leaf.shape) for leaf in jax.tree.leaves(arguments.params_struct(net))), default=1)
     return max(1, ROOM // (widest * max(examples, 1)))
+
+
+def checked_threshold(caller: str, threshold: Any) -> float:
+    return scalars.number(f"{caller}: threshold", threshold, "a number", lambda value: not np.isnan(value))
 
 
 def classes_of(caller: str, name: str, given: ArrayLike, threshold: float) -> tuple[np.ndarray, int]:
@@ -64,14 +67,12 @@ def targets_of(caller: str, y: ArrayLike, m: int, predicted: str, outputs: int |
     return true, least
 
 
-def is_list(labels: Any) -> bool:
-    return isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str)
-
-
 def checked_labels(caller: str, labels: Any, count: int) -> list[Any]:
     """A name for every class."""
     if labels is None:
         return list(range(count))
-    if not is_list(labels) or len(labels) != count:
-        raise ValueError(f"{caller}: labels must be a list that names all {count} classes, got {labels!r}.")
+    if not arguments.is_list(labels) or len(labels) != count:
+        raise ValueError(
+            f"{caller}: labels must be a list that names all {count} classes, got {arguments.shown(labels)}."
+        )
     return list(labels)

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet._core import arguments, walkers
 from funcnet._core.figures import COLOURS, MARKERS, NOTHING, axes_of, legend, plain
 from funcnet._core.protocols import AnyLayer, ArrayLike, Params
-from funcnet.plots.grids import at_once, checked_labels, checked_points, targets_of
+from funcnet.plots.grids import at_once, checked_labels, checked_points, checked_threshold, targets_of
 from funcnet.propagation import predict
 
 
@@ -70,8 +70,9 @@ def plot_decision_regions(
         )
     output = predict(net, params, x)
     points = checked_points("plot_decision_regions", points)
-    if len(names) != 2 or isinstance(names, str):
-        raise ValueError(f"plot_decision_regions: names must be those of the two inputs, got {names!r}.")
+    threshold = checked_threshold("plot_decision_regions", threshold)
+    if not arguments.is_list(names) or len(names) != 2:
+        raise ValueError(f"plot_decision_regions: names must be those of the two inputs, got {arguments.shown(names)}.")
     count = max(output.shape[-1], 2)
     subject = f"x has {len(x)} examples (shape {x.shape})"
     true, _ = targets_of("plot_decision_regions", y, len(x), subject, count)

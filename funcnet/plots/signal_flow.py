@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet._core.arrays import shown
 from funcnet._core.figures import COLOURS, NOTHING, axes_of, colour_map, plain
 from funcnet.per_example.signals import Flow, number_of
 from funcnet.train.history import History
@@ -62,6 +63,8 @@ def plot_gradient_flow(history: History | Flow, what: str = "delta", ax: Any = N
         ['layer 1', 'layer 2']
     """
     ax = axes_of(ax, "plot_gradient_flow")
+    if not isinstance(what, str):
+        raise TypeError(f"plot_gradient_flow: what: expected a quantity's name, such as 'delta', got {shown(what)}.")
     if isinstance(history, Mapping) and not isinstance(history, History):
         return _drawn_dots(history, what, ax)
     return _drawn_map(history, what, ax)
@@ -107,8 +110,8 @@ def _sizes_of(flow: Mapping[str, Any], what: str) -> np.ndarray:
     sizes = [*flow.values()]
     if not sizes or not all(isinstance(of_layer, Mapping) for of_layer in sizes):
         raise ValueError(
-            "plot_gradient_flow: expected what fn.gradient_flow gives, {layer: {quantity: scalar}}, of a network with "
-            f"parameters, got {'no layer' if not sizes else type(sizes[0]).__name__ + ' for a layer'}."
+            "plot_gradient_flow: history: expected what fn.gradient_flow gives, {layer: {quantity: scalar}}, of a "
+            f"network with parameters, got {'no layer' if not sizes else type(sizes[0]).__name__ + ' for a layer'}."
         )
     if any(what not in of_layer for of_layer in sizes):
         there = ", ".join(sorted(set.intersection(*(set(of_layer) for of_layer in sizes))))
@@ -126,8 +129,8 @@ def _values_of(history: Any, what: str) -> np.ndarray:
     """(layers, looks)."""
     if not isinstance(history, History):
         raise TypeError(
-            "plot_gradient_flow: expected what gradient_flow gives, or the History that fit returns, got "
-            f"{type(history).__name__}."
+            "plot_gradient_flow: history: expected the History that fit returns, or what gradient_flow gives, got "
+            f"{shown(history)}."
         )
     if not history.telemetry or not history.looks:
         raise ValueError(

@@ -151,9 +151,10 @@ def _walked(net: AnyLayer, path: Any, entries: tuple[Entry, ...]) -> np.ndarray:
 def _spans(span: ArrayLike | None, states: np.ndarray) -> np.ndarray:
     """(2, 2), from where to where each weight goes."""
     if span is not None:
-        ends = np.asarray(span, np.float64)
+        ends = np.asarray(arguments.as_array("span", span), np.float64)
         if ends.shape != (2, 2) or not np.isfinite(ends).all() or (ends[:, 0] >= ends[:, 1]).any():
-            raise ValueError(f"span: expected ((lowest, highest), (lowest, highest)) of the two weights, got {span!r}.")
+            got = arguments.shown(span)
+            raise ValueError(f"span: expected ((lowest, highest), (lowest, highest)) of the two weights, got {got}.")
         return ends
     states = states[np.isfinite(states).all(1)]
     lowest, highest = states.min(0), states.max(0)

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from funcnet._core.protocols import AnyLayer, Loss, Params, Penalty, Tree
 from funcnet.propagation import value_and_grad
 from funcnet.train import loop
-from funcnet.train.checks import check_job
+from funcnet.train.checks import checked_job
 from funcnet.train.filling import program_job
 from funcnet.train.options import Data, Job
 from funcnet.train.programs import Program
@@ -126,7 +126,8 @@ def train(
     Raises:
         ValueError: what `fit` refuses; a cost or parameter that stopped being finite.
     """
-    check_job(job._replace(data=job.data._replace(weights=None)), state, epochs)  # weights were checked already
+    unweighted, _ = checked_job(job._replace(data=job.data._replace(weights=None)), state, epochs)
+    job = job._replace(options=unweighted.options)  # weights were checked already
     lean, sign = program_job(job), -1 if watched.startswith("validation") else 1
     progress, done, has_ended = loop.begin(job, state, ROOM), 0, False
     best, columns = (progress, 0), {name: list[float]() for name in progress.columns}

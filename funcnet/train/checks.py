@@ -1,5 +1,6 @@
 """What a training refuses before anything is compiled: options, states and data that do not fit together."""
 
+import dataclasses
 import mmap
 import re
 from typing import Any
@@ -13,7 +14,6 @@ from funcnet._core import arguments, scalars
 from funcnet._core.protocols import Params
 from funcnet.propagation import predict
 from funcnet.train.measurements import measured, shapes_of
-from funcnet.train.metrics import check_metrics
 from funcnet.train.mixing import refuse_mixing
 from funcnet.train.options import Data, Job, Options, on_host
 from funcnet.train.privacy_account import Privacy, accounting
@@ -24,19 +24,21 @@ from funcnet.train.update import needs_backprop
 PIECE_BYTES = 2**25  # of data on the host that are looked at together
 
 
-def check_epoch(options: Options, state: TrainState, m: int) -> None:
-    """Refuse an optimiser, a state, or batches that do not fit together."""
-    optimizer, batch_size, accumulate = options.optimizer, options.batch_size, options.accumulate
+def checked_epoch(options: Options, state: TrainState, x: Any) -> Options:
+    """The options with Python's numbers, if optimiser, state and batches fit together."""
+    optimizer = options.optimizer
     check_optimizer(optimizer)
-    if not m:
+    if not x.ndim:
+        raise ValueError(f"data: x: expected (m, *positions, features), got {arguments.shown(x)}.")
+    if not (m := len(x)):
         raise ValueError("data: there are no examples to train on.")
     expected = f"1 to {m}, the number of examples (a larger one would change the number of updates)"
-    scalars.integer("batch_size", batch_size, expected, 1, m)
-    scalars.integer("accumulate", accumulate, "a divisor of batch_size", 1)
+    batch_size = scalars.integer("batch_size", options.batch_size, expected, 1, m)
+    accumulate = scalars.integer("accumulate", options.accumulate, "a divisor of batch_size", 1)
     if batch_size % accumulate:
-        raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate!r}.")
+        raise ValueError(f"accumulate: expected a divisor of batch_size={batch_size}, got {accumulate}.")
     steps = -(-m // batch_size)
-    scalars.integer("telemetry", options.telemetry, f"0 to {steps}, the updates in an epoch", 0, steps)
+    telemetry = scalars.integer("telemetry", options.telemetry, f"0 to {steps}, the updates in an epoch", 0, steps)
     fresh = jax.eval_shape(optimizer.init, state.params)
     shapes = [jax.tree.map(_shape_and_type, tree) for tree in (state.opt_state, fresh)]
     if str(shapes[0]) != str(shapes[1]):
@@ -49,6 +51,7 @@ def check_epoch(options: Options, state: TrainState, m: int) -> None:
             "accumulate: this optimiser asks for the Backprop of a whole batch, which parts do not have. "
             "Use accumulate=1."
         )
+    return dataclasses.replace(options, batch_size=batch_size, accumulate=accumulate, telemetry=telemetry)
 
 
 def _shape_and_type(leaf: Any) -> tuple[Any, Any]:
@@ -56,14 +59,18 @@ def _shape_and_type(leaf: Any) -> tuple[Any, Any]:
     return jnp.shape(leaf), jnp.result_type(leaf) if jnp.ndim(leaf) else "number"
 
 
-def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = False) -> None:
-    """Refuse what does not fit together in a whole training; `ends` says whether something looks on that may end it."""
-    options, (x, y, weights) = job.options, job.data
-    check_epoch(options, state, len(x))
+def checked_job(job: Job, state: TrainState, epochs: int | None, ends: bool = False) -> tuple[Job, int | None]:
+    """A whole training and its epochs, with Python's numbers, if all fits together.
+
+    `ends` says whether something looks on that may end it.
+    """
+    x, y, weights = job.data
+    options = checked_epoch(job.options, state, x)
+    job = job._replace(options=options)
     if options.privacy is not None:
         _check_private(options, options.privacy, state)
     if epochs is not None:
-        scalars.integer("epochs", epochs, "0 or more, or None")
+        epochs = scalars.integer("epochs", epochs, "0 or more, or None")
     elif options.early_stopping is None and not ends:
         raise ValueError("epochs: None needs something that ends the training: early_stopping, or on_epoch.")
     if on_host(job.data):
@@ -73,10 +80,9 @@ def check_job(job: Job, state: TrainState, epochs: int | None, ends: bool = Fals
     refuse_mixing(options, state.params, job.data)
     if job.validation is not None:
         arguments.checked_validation(options.net, options.loss, state.params, *job.validation)
-    check_metrics(options.metrics)
-    if options.non_finite not in ("stop", "skip"):
-        raise ValueError(f"non_finite: expected 'stop' or 'skip', got {options.non_finite!r}.")
+    scalars.choice("non_finite", options.non_finite, ("stop", "skip"))
     _check_stopping(options.early_stopping, _columns(job, state))
+    return job, epochs
 
 
 def _check_host_data(options: Options, params: Params, data: Data) -> None:

@@ -11,12 +11,12 @@ from funcnet._core import arguments
 from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet._core.weighting import for_reduction, safe_mean
-from funcnet.train.checks import check_epoch
+from funcnet.train.checks import checked_epoch
 from funcnet.train.mixing import refuse_mixing
-from funcnet.train.options import Data, DType, Options, Pair, check_kinds, in_one_array
+from funcnet.train.options import Data, DType, Options, Pair, arrays_of, check_kinds, in_one_array
 from funcnet.train.order import Order, batches, order_of
 from funcnet.train.programs import Program
-from funcnet.train.state import TrainState
+from funcnet.train.state import TrainState, check_state
 from funcnet.train.telemetry import look
 from funcnet.train.update import Batch, Carry, Outcome, update
 
@@ -90,16 +90,17 @@ def train_epoch(
         >>> round(float(state.params["w"][0, 0]), 2), int(state.step)
         (3.0, 180)
     """
+    check_state(state)
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, compute_dtype
     )
     check_kinds(options)
     options, data = in_one_array(options, data)
-    x, y = map(jnp.asarray, data)
-    check_epoch(options, state, len(x))
+    examples = arrays_of(*data, weights)
+    options = checked_epoch(options, state, examples.x)
     if isinstance(state.step, jax.core.Tracer) or not state.step:  # once is enough
-        refuse_mixing(options, state.params, Data(x, y, None))
-    return compiled_epoch(options, state, Data(x, y, None if weights is None else jnp.asarray(weights)))
+        refuse_mixing(options, state.params, examples._replace(weights=None))
+    return compiled_epoch(options, state, examples)
 
 
 def epoch_of(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from funcnet._core.arrays import shown
 from funcnet._core.figures import COLOURS, axes_of, legend, plain
 from funcnet._core.tables import aligned, html_table, html_text
 
@@ -54,8 +55,8 @@ class History(dict[str, Any]):
         dict.update(self, dict.fromkeys(self.names))  # pandas takes columns by name from a dict alone
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.columns:
-            raise KeyError(f"history: no column {name!r}; there are {', '.join(self.names)}.")
+        if not isinstance(name, str) or name not in self.columns:
+            raise KeyError(f"history: no column {shown(name)}; there are {', '.join(self.names)}.")
         return np.asarray(self.columns[name])[: int(self.epochs)]
 
     def __iter__(self) -> Iterator[str]:
@@ -83,9 +84,9 @@ class History(dict[str, Any]):
 
     def seen(self, name: str) -> np.ndarray:
         """The values of one name of the telemetry, in order of `seen("step")`."""
-        if name not in self.telemetry:
+        if not isinstance(name, str) or name not in self.telemetry:
             names = ", ".join(self.telemetry) or "none: ask fit for it by telemetry=10, say"
-            raise KeyError(f"history: no telemetry {name!r}; there is {names}.")
+            raise KeyError(f"history: no telemetry {shown(name)}; there is {names}.")
         return np.asarray(self.telemetry[name])[: int(self.epochs) * self.looks]
 
     def to_csv(self, path: str | Path) -> None:

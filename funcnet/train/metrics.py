@@ -1,10 +1,12 @@
 """Quantities beside the cost, of a whole data set at once: some are no means over examples."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
+from funcnet._core.arrays import as_array, instance, is_array, shown
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
 from funcnet._core.weighting import counted, for_reduction, reduced, weighted
@@ -61,6 +63,7 @@ class Accuracy:
     name = "accuracy"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         wide = accumulation_type(output.dtype)
         if y.shape != output.shape:
             return _mean((output.argmax(-1).astype(jnp.int32) == _classes(self, output, y)).astype(wide), weights)
@@ -100,6 +103,7 @@ class TopK:
         return f"top_{self.k}"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         if self.k > output.shape[-1]:
             raise ValueError(f"{self}: there are only {output.shape[-1]} outputs.")
         _, best = jax.lax.top_k(output, self.k)
@@ -124,6 +128,7 @@ class MeanAbsoluteError:
     name = "mean_absolute_error"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         a, y = _matched(self, output, y)
         return _mean(jnp.abs(a - y).mean(-1), weights)
 
@@ -144,6 +149,7 @@ class R2:
     name = "r2"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         a, y = _matched(self, output, y)
         counts = jnp.ones(a.shape[:-1], bool) if weights is None else _wide(counted(weights), a.shape[:-1])
         rows, counts = tuple(range(a.ndim - 1)), counts[..., None]
@@ -170,6 +176,7 @@ class Perplexity:
     name = "perplexity"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         return jnp.exp(_mean(CrossEntropy().value(output, y), weights))
 
 
@@ -190,6 +197,7 @@ class F1:
     name = "f1"
 
     def value(self, output: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        output, y, weights = _arrays(output, y, weights)
         wide = accumulation_type(output.dtype)
         classes = output.argmax(-1), _classes(self, output, y)
         read, true = (jax.nn.one_hot(c, output.shape[-1], dtype=wide) for c in classes)
@@ -203,10 +211,16 @@ class F1:
 
 def check_metrics(metrics: Any) -> tuple[Metric, ...]:
     """Metrics whose names are all different, and not that of the cost."""
-    metrics = tuple(metrics or ())
+    if metrics is None:
+        return ()
+    if isinstance(metrics, Metric) and not isinstance(metrics, type):
+        raise TypeError(f"metrics: expected a list, got one metric alone. Write metrics=[{metrics}].")
+    if isinstance(metrics, str | bytes | Mapping) or is_array(metrics) or not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics: expected a list, such as [Accuracy()], got {shown(metrics)}.")
+    metrics = tuple(metrics)
     for metric in metrics:
         if isinstance(metric, type) or not isinstance(metric, Metric):
-            raise TypeError(f"metrics: expected such as Accuracy(), got {metric!r}.")
+            raise TypeError(f"metrics: expected such as Accuracy(), got {shown(metric)}.{instance(metric)}")
     columns = ["cost", *(metric.name for metric in metrics)]
     if repeated := [name for name in columns if columns.count(name) > 1]:
         raise ValueError(
@@ -214,6 +228,16 @@ def check_metrics(metrics: Any) -> tuple[Metric, ...]:
             "another name."
         )
     return metrics
+
+
+def _arrays(output: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    output, y = as_array("output", output), as_array("y", y)
+    if not output.ndim:
+        raise ValueError(f"output: expected (m, *positions, outputs), got shape {output.shape}.")
+    weights = None if weights is None else as_array("weights", weights)
+    if weights is not None and weights.shape not in (output.shape[:1], output.shape[:-1]):
+        raise ValueError(f"weights: expected shape {output.shape[:1]} or {output.shape[:-1]}, got {weights.shape}.")
+    return output, y, weights
 
 
 def _are_answers(output: jax.Array, y: jax.Array, weights: jax.Array | None) -> bool | jax.Array:
@@ -232,7 +256,7 @@ def _classes(metric: Metric, output: jax.Array, y: jax.Array) -> jax.Array:
         remedy = f" For a single output use y[..., None], shaped {output.shape}." if output.shape[-1] == 1 else ""
         raise ValueError(
             f"{metric}: expected integer classes shaped {output.shape[:-1]} or probabilities shaped {output.shape}, "
-            f"got y of {y.dtype} shaped {y.shape}.{remedy}"
+            f"got y of {y.dtype} shaped {y.shape} for an output shaped {output.shape}.{remedy}"
         )
     return y.astype(jnp.int32)
 

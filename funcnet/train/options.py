@@ -81,8 +81,9 @@ class Job(NamedTuple):
 
 
 def check_kinds(options: Options) -> None:
-    """Refuse a network, penalty or compute type of the wrong kind; `train.checks` sees whether all fits together."""
+    """Refuse a network, loss, penalty or compute type of the wrong kind; `train.checks` sees whether all fits."""
     arguments.check_layer_functions(options.net)
+    arguments.check_loss(options.loss)
     arguments.check_penalty(options.penalty)
     in_type(options.net, options.compute_dtype)
 
@@ -94,17 +95,25 @@ def job_of(options: Options, data: Pair, validation: Sequence[ArrayLike] | None,
     options, data = in_one_array(options, data)
     limits = limits_of(options.early_stopping) if isinstance(options.early_stopping, EarlyStopping) else None
     x, y = arguments.pair("data", data)
-    keep: Any = np.asarray if isinstance(x, np.memmap) else jnp.asarray
-    examples = Data(x if isinstance(x, np.memmap) else keep(x), keep(y), None if weights is None else keep(weights))
+    if isinstance(x, np.memmap):
+        examples = Data(x, np.asarray(y), None if weights is None else np.asarray(weights))
+    else:
+        examples = arrays_of(x, y, weights)
     if validation is None:
         return Job(options, examples, None, limits=limits)
     x, y, validation_weights = examples_of("validation", validation)
     x, segments = arguments.unpacked(x)
     if options.net is not plain:
-        x = joined(jnp.asarray(x), jnp.ones(np.shape(x)[:2], int) if segments is None else segments)
+        x = joined(arguments.as_array("x", x), jnp.ones(np.shape(x)[:2], int) if segments is None else segments)
     elif segments is not None:
         raise ValueError("validation: has segment_ids, and data has none. Give both or neither.")
-    return Job(options, examples, Data(jnp.asarray(x), jnp.asarray(y), validation_weights), limits=limits)
+    return Job(options, examples, arrays_of(x, y, validation_weights), limits=limits)
+
+
+def arrays_of(x: Any, y: Any, weights: Any) -> Data:
+    """Data as JAX's arrays."""
+    as_array = arguments.as_array
+    return Data(as_array("x", x), as_array("y", y), None if weights is None else as_array("weights", weights))
 
 
 def in_one_array(options: Options, data: Any) -> tuple[Options, Any]:
@@ -119,7 +128,7 @@ def examples_of(name: str, data: Any) -> tuple[Any, Any, Any]:
     """x, y and weights (None if there are none) of a pair or of three."""
     if isinstance(data, tuple | list) and len(data) == 3:
         x, y, weights = data
-        return x, y, None if weights is None else jnp.asarray(weights)
+        return x, y, None if weights is None else arguments.as_array(f"{name}: weights", weights)
     return (*arguments.pair(name, data, "a pair (x, y) or three (x, y, weights)"), None)
 
 

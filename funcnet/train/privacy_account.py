@@ -106,11 +106,13 @@ def noise_multiplier(epsilon: float, *, delta: float, examples: int, batch_size:
         >>> round(sigma, 2)
         0.9
     """
-    scalars.number("noise_multiplier: epsilon", epsilon, "a number above 0", lambda value: 0 < value < math.inf)
-    scalars.number("noise_multiplier: delta", delta, "a number between 0 and 1", lambda value: 0 < value < 1)
-    scalars.integer("noise_multiplier: examples", examples, "a whole number, 1 or more", 1)
-    scalars.integer("noise_multiplier: batch_size", batch_size, f"1 to examples, {examples}", 1, examples)
-    scalars.integer("noise_multiplier: epochs", epochs, "a whole number, 1 or more", 1)
+    epsilon = scalars.number(
+        "noise_multiplier: epsilon", epsilon, "a number above 0", lambda value: 0 < value < math.inf
+    )
+    delta = scalars.number("noise_multiplier: delta", delta, "a number between 0 and 1", lambda value: 0 < value < 1)
+    examples = scalars.integer("noise_multiplier: examples", examples, "a whole number, 1 or more", 1)
+    batch_size = scalars.integer("noise_multiplier: batch_size", batch_size, f"1 to examples, {examples}", 1, examples)
+    epochs = scalars.integer("noise_multiplier: epochs", epochs, "a whole number, 1 or more", 1)
     dp, rdp = accounting()
 
     def event(sigma: float) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from funcnet._core import scalars
+from funcnet._core.arrays import shown
 from funcnet.train.checkpoint_files import Disk, epochs_in, path_of
 from funcnet.train.history import History
 from funcnet.train.privacy_account import Privacy
@@ -53,13 +54,15 @@ def load_checkpoint(
         >>> bool(loaded.params["w"] == state.params["w"]), int(history.epochs)
         (True, 3)
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"folder: expected that of a Checkpoint, a name or a path, got {shown(folder)}.")
     disk, path = Disk(), Path(folder).absolute()
     kept = sorted(epochs_in(path))
     if not kept:
         raise FileNotFoundError(f"load_checkpoint: there is no checkpoint in {path}. Name the folder of a Checkpoint.")
-    best = which == "best"
-    if not best and which != "last":
-        scalars.integer("which", which, "'best', 'last' or an epoch", 1)
+    best = isinstance(which, str) and which == "best"
+    if not isinstance(which, str) or which not in ("best", "last"):
+        which = scalars.integer("which", which, "'best', 'last' or an epoch", 1)
         if which not in kept:
             raise ValueError(
                 f"load_checkpoint: epoch {which} is not in {path}; there are {', '.join(map(str, kept))}. "

@@ -1,13 +1,12 @@
 """What a training carries from step to step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from funcnet._core import arguments
-from funcnet._core.keys import typed
 from funcnet._core.outlines import html_outline, outline
 from funcnet._core.protocols import Params
 
@@ -55,12 +54,23 @@ def train_state(optimizer: optax.GradientTransformation, params: Params, key: ja
         0
     """
     check_optimizer(optimizer)
-    if not arguments.is_key(key) or typed(key).ndim:
-        raise TypeError(f"key: expected one key, jax.random.key(seed), got {arguments.shown(key)}.")
-    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), typed(key))
+    key = arguments.one_key("key", key)
+    arguments.check_arrays("params", params, "fn.init(net, key)")
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
 def check_optimizer(optimizer: optax.GradientTransformation) -> None:
     """Refuse a value that is not an optax transformation."""
     if not callable(getattr(optimizer, "init", None)) or not callable(getattr(optimizer, "update", None)):
-        raise TypeError(f"optimizer: expected one of optax's, such as optax.adam(1e-3), got {optimizer!r}.")
+        remedy = " Call it: what it gives is the optimiser." if callable(optimizer) else ""
+        got = arguments.shown(optimizer)
+        raise TypeError(f"optimizer: expected one of optax's, such as optax.adam(1e-3), got {got}.{remedy}")
+
+
+def check_state(state: Any) -> None:
+    """Refuse what is no `TrainState`, such as parameters."""
+    if not isinstance(state, TrainState):
+        rest = "" if not jax.tree.leaves(state) else " Parameters alone are no state."
+        raise TypeError(
+            f"state: expected a TrainState, fn.train_state(optimizer, params, key), got {arguments.shown(state)}.{rest}"
+        )

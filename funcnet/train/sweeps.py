@@ -19,11 +19,11 @@ from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.parameters import init
 from funcnet.train import loop
 from funcnet.train.checkpoints import Checkpoint, resumed
-from funcnet.train.checks import check_job
+from funcnet.train.checks import checked_job
 from funcnet.train.filling import program_job
 from funcnet.train.loop import NOT_FINITE, RUNNING, Progress
 from funcnet.train.measurements import larger_is_better
-from funcnet.train.metrics import Metric
+from funcnet.train.metrics import Metric, check_metrics
 from funcnet.train.options import DType, Job, Options, Pair, job_of, on_host
 from funcnet.train.privacy_account import Privacy
 from funcnet.train.programs import Program
@@ -105,25 +105,25 @@ def fit_many(
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, validation, penalty, weights))):
         raise ValueError("fit_many: it is compiled by itself. Inside jit or vmap use fn.fit under a vmap of your own.")
     check_optimizer(optimizer)
-    swept = _swept(sweep or {}, seeds)
+    swept = _swept({} if sweep is None else sweep, seeds)
     if penalty is not None and "penalty" in swept:
         raise ValueError("fit_many: penalty is both given and swept. Leave one out.")
     lanes = tuple(dict(zip(swept, values)) for values in product(*swept.values()))
     penalties = [lane.get("penalty", penalty) for lane in lanes]
-    state = _states(net, optimizer, lanes, jnp.asarray(arguments.pair("data", data)[0][:1]).dtype)
+    state = _states(net, optimizer, lanes, _type_of_examples(data))
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalties[0], privacy=privacy,
-        compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+        compute_dtype=compute_dtype, telemetry=telemetry, metrics=check_metrics(metrics), early_stopping=early_stopping,
         non_finite=non_finite,
     )  # fmt: skip
     job = job_of(options, data, validation, weights)
     if on_host(job.data):
         raise ValueError("fit_many: data that stay on the host are for fit. Hand in numpy.asarray of them.")
-    check_job(job, jax.tree.map(itemgetter(0), state), epochs, ends=on_epoch is not None)
+    job, epochs = checked_job(job, jax.tree.map(itemgetter(0), state), epochs, ends=on_epoch is not None)
     watchers = watchers_of(job, epochs, progress, on_epoch)
+    start = jax.vmap(partial(loop.begin, job))(state)
     job = job.with_penalty(_stacked(penalties))
     with contextlib.ExitStack() as stack:
-        start = jax.vmap(lambda state: loop.begin(job, state))(state)
         if checkpoint is not None:
             saver, start = stack.enter_context(resumed(checkpoint, job, state, start, epochs, swept))
             watchers.append(saver)
@@ -184,17 +184,27 @@ def _with_lane(number: int, lanes: jax.Array, lane: jax.Array) -> jax.Array:
     return jnp.where(jnp.arange(len(lanes)).reshape(-1, *[1] * lane.ndim) == number, lane, lanes)
 
 
+def _type_of_examples(data: Any) -> Any:
+    x, _ = arguments.unpacked(arguments.pair("data", data)[0])
+    return arguments.as_array("x", x[:1] if arguments.is_array(x) and x.ndim else x).dtype
+
+
 def _swept(sweep: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> dict[str, tuple[Any, ...]]:
     """What is varied, by name; numbers as Python's, so that they print alike wherever they come from."""
+    if not isinstance(sweep, Mapping):
+        expected = 'names and their values, {"penalty": [fn.L2(0.0), fn.L2(1e-3)]}'
+        raise TypeError(f"sweep: expected {expected}, got {arguments.shown(sweep)}.")
     if "seed" in sweep:
         raise ValueError("sweep: seeds are not swept but handed in: seeds=(0, 1, 2).")
     swept = {}
     for name, values in {**sweep, "seed": seeds}.items():
-        if not np.iterable(values):
-            raise TypeError(f"fit_many: expected several values for {name}, such as [{values}], got {values!r}.")
+        argument = "seeds" if name == "seed" else f"sweep: {name}"
+        if isinstance(values, str | bytes) or not np.iterable(values):
+            got = arguments.shown(values)
+            raise TypeError(f"{argument}: expected several values for {name}, such as [{got}], got {got}.")
         swept[name] = tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
         if not swept[name]:
-            raise ValueError(f"fit_many: there are no values for {name}. Give one or more.")
+            raise ValueError(f"{argument}: there are no values for {name}. Give one or more.")
     return swept | {"seed": tuple(scalars.seed("seeds", seed) for seed in swept["seed"])}
 
 

@@ -31,14 +31,17 @@ def windows(tokens: Any, length: int) -> tuple[Any, Any]:
         >>> x.tolist(), y.tolist()
         ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
     """
-    tokens = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
+    if not isinstance(tokens, np.ndarray):
+        arguments.as_array("windows: tokens", tokens)
+        tokens = np.asarray(tokens)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise TypeError(f"windows: expected integers in one row, (size,), got {arguments.shown(tokens)}.")
+        raise TypeError(f"windows: tokens: expected integers in one row, (size,), got {arguments.shown(tokens)}.")
     length = scalars.integer("windows: length", length, "a number of tokens, 1 or more", 1)
     number = (len(tokens) - 1) // length
     if number < 1:
         raise ValueError(
-            f"windows: expected {length + 1} tokens or more, for one example and what follows, got {len(tokens)}."
+            f"windows: expected {length + 1} tokens or more, for one example of length {length} and what follows, got "
+            f"{len(tokens)}."
         )
     x, y = (tokens[start : start + number * length].reshape(number, length) for start in (0, 1))
     return x, y

@@ -15,19 +15,19 @@ from funcnet._core.masks import flags_of
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Penalty, Tree
 from funcnet.train import loop
 from funcnet.train.checkpoints import Checkpoint, resumed
-from funcnet.train.checks import check_job
+from funcnet.train.checks import checked_job
 from funcnet.train.filling import program_job
 from funcnet.train.history import History
 from funcnet.train.host_data import replay_from_host, run_from_host
 from funcnet.train.loop import NOT_FINITE
 from funcnet.train.measurements import SKIPPED
-from funcnet.train.metrics import Metric
+from funcnet.train.metrics import Metric, check_metrics
 from funcnet.train.options import DType, Options, Pair, job_of, on_host
 from funcnet.train.privacy_account import Privacy, not_carried_on
 from funcnet.train.programs import Program
 from funcnet.train.progress import in_chunks, watchers_of
 from funcnet.train.replays import replay, why_stopped
-from funcnet.train.state import TrainState
+from funcnet.train.state import TrainState, check_state
 from funcnet.train.stopping import EarlyStopping, never_a_number
 
 
@@ -113,13 +113,14 @@ def fit(
         >>> round(float(state.params["w"][0, 0]), 2), history["cost"].shape
         (3.0, (60,))
     """
+    check_state(state)
     options = Options(
         net, loss, optimizer, batch_size, accumulate, flags_of(state.params, trainable), penalty, privacy=privacy,
-        compute_dtype=compute_dtype, telemetry=telemetry, metrics=tuple(metrics or ()), early_stopping=early_stopping,
+        compute_dtype=compute_dtype, telemetry=telemetry, metrics=check_metrics(metrics), early_stopping=early_stopping,
         non_finite=non_finite,
     )  # fmt: skip
     job = job_of(options, data, validation, weights)
-    check_job(job, state, epochs, ends=on_epoch is not None)
+    job, epochs = checked_job(job, state, epochs, ends=on_epoch is not None)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((job, state))):
         wishes = {"progress": progress, "checkpoint": checkpoint, "on_epoch": on_epoch, "epochs=None": epochs is None}
         wish = next((name for name, value in (wishes | {"data on the host": on_host(job.data)}).items() if value), "")
@@ -150,7 +151,7 @@ def fit(
         history = dataclasses.replace(history, note=not_carried_on(before))
         warn(history.note)
     if non_finite == "skip" and (skipped := int(history[SKIPPED].sum())):
-        updates = int(end.epoch) * -(-len(job.data.x) // batch_size)
+        updates = int(end.epoch) * -(-len(job.data.x) // job.options.batch_size)
         warn(skipped_of(skipped, updates))
     if early_stopping is not None and int(end.epoch) > early_stopping.start_from_epoch and not int(end.best_epoch):
         warn(never_a_number(early_stopping))

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from funcnet._core import scalars
+from funcnet._core.arrays import shown
 from funcnet._core.figures import axes_of
 from funcnet._core.tables import aligned, html_table, html_text
 from funcnet.train.history import History
@@ -41,9 +42,11 @@ class Trainings:
 
     def __getitem__(self, lane: int) -> tuple[TrainState, History]:
         if not scalars.is_integer(lane):
-            raise TypeError(f"trainings: expected the number of one, got {lane!r}. For a column use values({lane!r}).")
+            raise TypeError(
+                f"trainings: lane: expected the number of one, got {shown(lane)}. For a column use values(name)."
+            )
         if not -len(self) <= lane < len(self):
-            raise IndexError(f"trainings: there are {len(self)}, got number {lane}.")
+            raise IndexError(f"trainings: there are {len(self)}, got lane {lane}.")
         state, history = jax.tree.map(lambda leaf: leaf[lane], (self.states, self.history))
         return state, dataclasses.replace(history, stopped=self.stopped[lane])
 
@@ -81,13 +84,14 @@ class Trainings:
         """
         swept = {name: list(dict.fromkeys(_label(lane[name]) for lane in self.lanes)) for name in self.lanes[0]}
         several = [name for name, labels in swept.items() if len(labels) > 1]
-        rows = rows or next((name for name in several if name != columns), "seed")
-        columns = columns or next((name for name in several if name != rows), "seed")
-        for name in (rows, columns):
-            if name not in swept:
+        for argument, name in (("rows", rows), ("columns", columns)):
+            if name is not None and (not isinstance(name, str) or name not in swept):
                 raise ValueError(
-                    f"trainings: {name!r} is not among what was varied: {', '.join(several) or 'nothing'}."
+                    f"trainings: {argument}: {shown(name)} is not among what was varied: "
+                    f"{', '.join(several) or 'nothing'}."
                 )
+        rows = next((name for name in several if name != columns), "seed") if rows is None else rows
+        columns = next((name for name in several if name != rows), "seed") if columns is None else columns
         if rows == columns:
             raise ValueError(
                 f"trainings: a table needs two different quantities, and {', '.join(several) or 'nothing'} was varied. "
@@ -158,6 +162,7 @@ class Trainings:
 
     def _table(self, column: str | None, rows: int) -> tuple[list[list[str]], list[str]]:
         """Its rows, and a line about those left out."""
+        rows = scalars.integer("trainings: rows", rows, "how many, 0 or more")
         values = self.values(column)
         order = np.argsort(-values if self._column(column) in self.larger_is_better else values)
         names = [*self.lanes[0], *self.history.names]
@@ -169,9 +174,9 @@ class Trainings:
 
     def _column(self, column: str | None) -> str:
         names = self.history.names
-        name = column or ("validation_cost" if "validation_cost" in names else "cost")
-        if name not in names:
-            raise KeyError(f"trainings: no column {name!r}; there are {', '.join(names)}.")
+        name = ("validation_cost" if "validation_cost" in names else "cost") if column is None else column
+        if not isinstance(name, str) or name not in names:
+            raise KeyError(f"trainings: no column {shown(name)}; there are {', '.join(names)}.")
         return name
 
 

@@ -170,7 +170,7 @@ ROWS = {
     "an unknown order": (
         lambda: fn.from_weights(NET, [], order="from, to"),
         ValueError,
-        ['order must be "from,to" or "to,from", got \'from, to\''],
+        ["order: expected 'from,to' or 'to,from', got 'from, to'"],
     ),
     "too few biases": (
         lambda: fn.from_weights(NET, [np.ones((3, 4)), np.ones((4, 2))], [np.ones(3), 0.0]),
