@@ -62,7 +62,7 @@ def generate(
         (1, 8)
     """
     prompts, sizes = _prompts(tokens)
-    length = scalars.integer("generate: length", length, "how many tokens to add, 0 or more")
+    length = scalars.integer("generate: length", length, "a number of tokens to add, 0 or more", 0, 2**31 - 1)
     params, prompts, _ = arguments.checked_input(net, params, prompts)
     vocabulary = _vocabulary(net, params, len(prompts), prompts.shape[1] + length)
     stepping = has_step(net)

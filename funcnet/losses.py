@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from funcnet._core.arrays import as_array
+from funcnet._core.arrays import as_array, shown
 from funcnet._core.numerics import accumulation_type, total
 from funcnet._core.specs import spec
 
@@ -222,6 +222,7 @@ class CrossEntropy:
         return (1 - s) * costs - _over_features(log_p) * s / logits.shape[-1] if s else costs
 
     def delta(self, output: jax.Array, y: jax.Array) -> jax.Array:
+        output = _logits(output)
         logits, q, mass = self._targets(output, y)
         p = jax.nn.softmax(logits)
         if q.shape == logits.shape:
@@ -428,6 +429,8 @@ def _over_features(costs: jax.Array) -> jax.Array:
 def _matched(loss: Any, output: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Output and target in the accumulation type, if they fit each other."""
     output, y = as_array("output", output), as_array("y", y)
+    if not output.ndim:
+        raise ValueError(f"{loss}: output: expected (m, *positions, features), got {shown(output)}.")
     if output.shape != y.shape:
         raise ValueError(_shape_message(loss, output, y, f"y shaped like the output, {output.shape}"))
     if output.dtype != y.dtype:

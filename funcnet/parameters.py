@@ -89,13 +89,13 @@ def _matrix(order: Order, leaf: jax.Array, label: str, value: jax.Array) -> jax.
     if value.shape != expected:
         hint = "".join(f' Or is it order="{other}"?' for other, shape in shapes.items() if shape == value.shape)
         axes = order.replace(",", ", ")
-        raise ValueError(f"from_weights: {label} has shape {value.shape}, expected {expected} ({axes}).{hint}")
+        raise ValueError(f"from_weights: ws: {label} has shape {value.shape}, expected {expected} ({axes}).{hint}")
     return value if order == "from,to" else jnp.moveaxis(value, (0, 1), (-1, -2))
 
 
 def _bias(leaf: jax.Array, label: str, value: jax.Array) -> jax.Array:
     if value.shape not in ((), leaf.shape):
-        raise ValueError(f"from_weights: {label} has shape {value.shape}, expected {leaf.shape} or one number.")
+        raise ValueError(f"from_weights: bs: {label} has shape {value.shape}, expected {leaf.shape} or one number.")
     return jnp.broadcast_to(value, leaf.shape)
 
 

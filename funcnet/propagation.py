@@ -142,7 +142,7 @@ def backward(net: AnyLayer, params: Params, tape: Tree, delta: ArrayLike) -> tup
     delta = arguments.as_array("delta", delta)
     if not jnp.issubdtype(delta.dtype, jnp.floating):
         raise TypeError(f"delta: expected ∂J/∂output, of the parameters' type, got {arguments.shown(delta)}.")
-    params = arguments.as_params(net, params, delta.dtype)
+    params = arguments.as_params(net, params, delta.dtype, "delta")
     arguments.check_arrays("tape", tape, "fn.forward(net, params, x)")
     return walkers.pull(net, walkers.deltas_alone, params, tape, delta)
 

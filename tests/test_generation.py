@@ -215,7 +215,7 @@ BAD = {
     "top_k": (GPT, {"top_k": V + 1}, ValueError, f"top_k: expected 1 to {V} tokens, got {V + 1}"),
     "top_p": (GPT, {"top_p": 0.0}, ValueError, "top_p: expected a probability"),
     "stop": (GPT, {"stop": V}, ValueError, f"stop: expected a token, 0 to {V - 1}, got {V}"),
-    "length": (GPT, {"length": -1}, ValueError, "length: expected how many tokens to add, 0 or more, got -1"),
+    "length": (GPT, {"length": -1}, ValueError, "length: expected a number of tokens to add, 0 or more, got -1"),
     "too long": (GPT, {"length": MORE + 1}, ValueError, f"takes up to {T + MORE} positions, got {T + MORE + 1}"),
     "one text": (GPT, {"tokens": np.zeros(3, int)}, TypeError, r"Use tokens\[None\]"),
     "floats": (GPT, {"tokens": np.zeros((1, 3))}, TypeError, "tokens: expected integers"),

@@ -153,10 +153,9 @@ def check_layer_functions(layer: object, name: str = "net") -> None:
     lacking = missing_functions(layer)
     if isinstance(layer, type) or lacking:
         missing = f", which lacks {', '.join(lacking)}" if lacking else ""
-        raise TypeError(
-            f"{name}: expected a layer such as Chain(...), got {shown(layer)}{missing}. A layer is an instance with "
-            f"init, forward, backward and gradient (a combinator: contract instead of gradient).{instance(layer)}"
-        )
+        hint = " (A combinator has contract in place of gradient.)" if "gradient" in lacking else ""
+        got = f"{shown(layer)}{missing}"
+        raise TypeError(f"{name}: expected a layer such as Chain(...), got {got}.{hint}{instance(layer)}")
     if not is_spec(layer):
         raise TypeError(f"{name}: {type(layer).__name__} is not a spec. Put @fn.spec on the class.")
 

@@ -24,8 +24,10 @@ def as_array(name: str, values: Any) -> jax.Array:
 
 
 def is_array(value: Any) -> bool:
-    """Whether it is an array of JAX's or NumPy's, traced or not."""
-    return isinstance(value, jax.Array | np.ndarray | np.generic)
+    """Whether it is an array of JAX's or NumPy's, traced or not; NumPy's of text, dates or objects are none here."""
+    return isinstance(value, jax.Array) or (
+        isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "OSUMm"
+    )
 
 
 def is_list(value: Any) -> bool:

@@ -36,7 +36,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, mode: int | None =
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(beside)
-        if isinstance(error, OSError):  # it names the file beside
+        if isinstance(error, OSError) and error.filename is not None:  # it names the file beside
             error.filename, error.filename2 = os.fspath(path), None
         raise
 

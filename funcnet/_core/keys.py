@@ -54,8 +54,11 @@ def child_key(key: jax.Array | Context | None, number: int | jax.Array) -> jax.A
         >>> fn.child_key(keys, 1).shape, fn.child_key(None, 1) is None
         ((5,), True)
     """
-    whole = isinstance(number, int) or (is_array(number) and jnp.issubdtype(number.dtype, jnp.integer))
-    if not whole or isinstance(number, bool):
+    if isinstance(number, int):
+        whole = not isinstance(number, bool) and 0 <= number < 2**32
+    else:
+        whole = is_array(number) and number.shape == () and bool(jnp.issubdtype(number.dtype, jnp.integer))
+    if not whole:
         raise TypeError(f"number: expected that of the child, from 0, got {shown(number)}.")
     if key is None:
         return None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet._core.arguments import params_struct
+from funcnet._core.arguments import params_struct, shown
 from funcnet._core.context import Context
 from funcnet._core.protocols import Layer, Params, Tree
 from funcnet._core.specs import spec
@@ -24,7 +24,9 @@ def flags_of(params: Params, trainable: Tree | None) -> Flags | None:
 
     def flag(value: Any) -> bool:
         if not isinstance(value, (bool, np.bool_)) and str(getattr(value, "dtype", "")) != "bool":
-            raise TypeError(f"trainable: expected True or False for each parameter or branch of them, got {value!r}.")
+            raise TypeError(
+                f"trainable: expected True or False for each parameter or branch of them, got {shown(value)}."
+            )
         if isinstance(value, jax.core.Tracer):
             raise TypeError("trainable: cannot be traced: what is trained is part of the program. Give True or False.")
         return bool(value)

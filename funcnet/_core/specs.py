@@ -6,6 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar, Union, dataclass_transform
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from funcnet._core.arrays import shown
 from funcnet._core.protocols import is_layer_type, missing_functions
 
 T = TypeVar("T")
@@ -63,7 +65,7 @@ def spec(cls: type[T]) -> type[T]:
 
     def __post_init__(self: Any) -> None:
         for name, kind in kinds.items():
-            object.__setattr__(self, name, _coerced(cls, name, getattr(self, name), kind))
+            object.__setattr__(self, name, _coerced(cls, _argument(added, name), getattr(self, name), kind))
         if check is not None:
             check(self)
 
@@ -197,7 +199,7 @@ def _remedy(value: Any, kind: Any = None) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = shown(value) if isinstance(value, np.ndarray | jax.Array) else " ".join(repr(value).split())
     return f"{text if len(text) < 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
@@ -216,6 +218,14 @@ def constructor(cls: Any) -> dict[str, inspect.Parameter]:
     """The constructor's argument for each field, in whose order they stand."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return {field.name: parameter for field, parameter in zip(dataclasses.fields(cls), parameters, strict=True)}
+
+
+@lru_cache(maxsize=1024)
+def _argument(cls: Any, field: str) -> str:
+    """The name of the constructor's argument for a field."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    arguments = list(inspect.signature(cls.__init__).parameters)[1:]
+    return arguments[names.index(field)] if len(arguments) == len(names) else field
 
 
 def _code(self: Any) -> str:

@@ -19,18 +19,23 @@ def params_struct(net: Any) -> Params:
     return jax.eval_shape(lambda: net.init(jax.random.key(0)))
 
 
-def as_params(net: AnyLayer, params: Params, x_dtype: Any) -> Params:
-    """Parameters as JAX's arrays, if they are this network's, of one type with x (None: whatever their type)."""
+def as_params(net: AnyLayer, params: Params, x_dtype: Any, x: str = "x") -> Params:
+    """Parameters as JAX's arrays, if they are this network's, of one type with x (None: whatever), or what it is."""
     _check_names(net, params)
     leaves = [as_array(f"params: {name}", leaf) for name, leaf in walkers.named_params(params)]
     params = jax.tree.unflatten(jax.tree.structure(params), leaves)
-    check_params(net, params, x_dtype)
+    _check_leaves(net, params, x_dtype, x)
     return params
 
 
 def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
     """Refuse parameters that are not this network's, or of another type than x (None: whatever their type)."""
     _check_names(net, params)
+    _check_leaves(net, params, x_dtype, "x")
+
+
+def _check_leaves(net: AnyLayer, params: Params, x_dtype: Any, x: str) -> None:
+    """Refuse parameters of other shapes or types, or in another structure, than this network's."""
     expected, given = (dict(walkers.named_params(tree)) for tree in (params_struct(net), params))
     remedy = _remedy(net)
     for name, leaf in given.items():
@@ -41,7 +46,7 @@ def check_params(net: AnyLayer, params: Params, x_dtype: Any) -> None:
             raise TypeError(f"params: {name} is {dtype}, expected a floating type.")
         if x_dtype is not None and jnp.issubdtype(x_dtype, jnp.floating) and dtype != x_dtype:
             raise TypeError(
-                f"params: {name} is {dtype} but x is {x_dtype}. Use one type: x.astype({dtype.name!r}), or "
+                f"params: {name} is {dtype} but {x} is {x_dtype}. Use one type: {x}.astype({dtype.name!r}), or "
                 f"jax.tree.map(lambda leaf: leaf.astype({x_dtype.name!r}), params)."
             )
     wanted, got = str(jax.tree.structure(params_struct(net))), str(jax.tree.structure(params))
@@ -80,6 +85,8 @@ def _check_names(net: AnyLayer, params: Params) -> None:
     if hasattr(params, "params"):
         raise TypeError(f"params: expected parameters, got a {type(params).__name__}. Use its params: state.params.")
     expected, given = ([name for name, _ in walkers.named_params(tree)] for tree in (params_struct(net), params))
+    if isinstance(params_struct(net), tuple | dict) and expected and not isinstance(params, tuple | list | dict):
+        raise TypeError(f"params: expected parameters, got {shown(params)}. {_remedy(net)}")
     if missing := [name for name in expected if name not in given]:
         raise ValueError(f"params: {missing[0]} is missing. {_remedy(net)}")
     if extra := [name for name in given if name not in expected]:

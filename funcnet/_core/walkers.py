@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet._core.arrays import instance, shown
+from funcnet._core.arrays import instance, is_array, shown
 from funcnet._core.context import Context, context_of
 from funcnet._core.numerics import wide
 from funcnet._core.protocols import AnyLayer, Layer, Params, Tree
@@ -48,7 +48,8 @@ def layer_forward(
         >>> y.tolist()
         [[0.0, 2.0]]
     """
-    _check_walk(layer, "forward")
+    _check_layer(layer, "forward")
+    _check_signal("x", x)
     context = context_of(context)
     if hasattr(layer, "pull"):
         return layer.forward(params, x, context)
@@ -110,7 +111,8 @@ def pull(layer: Any, f: LeafFunction, params: Params, tape: Tree, delta: jax.Arr
         >>> grads[0]["w"].tolist()
         [[-4.0]]
     """
-    _check_walk(layer, "backward", f)
+    _check_layer(layer, "backward", f)
+    _check_signal("delta", delta)
     if hasattr(layer, "pull"):
         return layer.pull(f, params, tape, delta)
     input_delta, deltas = layer.backward(params, tape, delta)
@@ -139,7 +141,7 @@ def contract(layer: AnyLayer, f: LeafFunction, *kept: Tree) -> Tree:
         >>> fn.contract(net, by_hand, bp.tape, bp.deltas)[0]["w"].tolist()
         [[-7.0]]
     """
-    _check_walk(layer, "gradient" if not hasattr(layer, "contract") else "contract", f)
+    _check_layer(layer, "contract" if hasattr(layer, "contract") else "gradient", f)
     if not hasattr(layer, "contract"):
         return f(layer, *kept)
     if len(kept) <= 2 or hasattr(layer, "pull"):
@@ -147,12 +149,19 @@ def contract(layer: AnyLayer, f: LeafFunction, *kept: Tree) -> Tree:
     return _contract_pass_by_pass(layer, f, kept)
 
 
-def _check_walk(layer: Any, needed: str, f: Any = None) -> None:
+def _check_layer(layer: Any, needed: str, f: Any = callable) -> None:
     """Refuse what is no layer, and an f that is no function."""
-    if isinstance(layer, type) or not hasattr(layer, needed):
+    if isinstance(layer, type) or not hasattr(layer, needed) or not hasattr(layer, "forward"):
         raise TypeError(f"layer: expected a layer, got {shown(layer)}, which lacks {needed}.{instance(layer)}")
-    if f is not None and not callable(f):
+    if not callable(f):
         raise TypeError(f"f: expected a function of a leaf layer, its tape and its deltas, got {shown(f)}.")
+
+
+def _check_signal(name: str, value: Any) -> None:
+    """Refuse what is no array, nor a tree of some, as layers of one's own may hand to each other."""
+    leaves = jax.tree.leaves(value)
+    if not leaves or not all(map(is_array, leaves)):
+        raise TypeError(f"{name}: expected an array, got {shown(value)}.")
 
 
 def _contract_pass_by_pass(layer: Any, f: LeafFunction, kept: tuple[Tree, ...]) -> Tree:

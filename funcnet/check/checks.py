@@ -236,6 +236,8 @@ def check_function(
             )
     with float64():
         at = widened((params, arguments.as_array("x", x)))
+        if not jnp.issubdtype(at[1].dtype, jnp.floating):
+            raise TypeError(f"x: expected a floating array, got {arguments.shown(at[1])}.")
         arguments.refuse_non_finite("x", at[1])
         y = f(*at)
         if getattr(y, "dtype", None) != jnp.float64:

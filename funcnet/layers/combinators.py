@@ -282,7 +282,7 @@ def mlp(
         >>> fn.mlp((64, 32, 10))
         Chain(Dense(64, 32), Tanh(), Dense(32, 10))
     """
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) < 2:
+    if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence) or len(sizes) < 2:
         raise ValueError(f"mlp: expected two sizes or more, input and output among them, got {shown(sizes)}.")
     for place, size in enumerate(sizes):
         integer(f"mlp: sizes[{place}]", size, "a number of units, 1 or more", 1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from funcnet._core.arguments import check_layer_functions
 from funcnet._core.protocols import AnyLayer
 from funcnet._core.scalars import flag, integer, number
 from funcnet.initializers import Normal
@@ -85,13 +86,14 @@ def gpt(
         flag(f"gpt: {name}", value)
     if not callable(norm):
         raise TypeError(f"gpt: norm makes a norm of n features: expected a class such as RMSNorm, got {norm!r}.")
+    check_layer_functions(norm(n), "gpt: norm")
     attention = Attention(n, heads, kv_heads, causal)
     if rotary and n % (2 * heads):
         raise ValueError(
             f"gpt: rotary turns pairs of features, and {n} features are no pairs in each of {heads} heads."
         )
     last = Normal(STD / math.sqrt(2 * depth))
-    number("gpt: dropout", dropout, "at least 0 and below 1", lambda rate: 0 <= rate < 1)
+    dropout = number("gpt: dropout", dropout, "at least 0 and below 1", lambda rate: 0 <= rate < 1)
     drop = (Dropout(dropout),) if dropout else ()
     keys = heads if kv_heads is None else kv_heads
     turn = (Rotary(heads + 2 * keys, heads + keys),) if rotary else ()

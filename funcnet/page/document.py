@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcnet._core import scalars
-from funcnet._core.arrays import is_array, is_list, shown
+from funcnet._core.arrays import as_array, is_array, is_list, shown
 from funcnet._core.files import write_whole
 from funcnet._core.protocols import AnyLayer, ArrayLike, Loss, Params, Tree
 from funcnet.derivations.formulas import typeset
@@ -86,6 +86,8 @@ def explain_page(
     """
     if path is not None and not isinstance(path, str | os.PathLike):
         raise TypeError(f"explain_page: path: expected a file's name or path, got {shown(path)}.")
+    if not isinstance(title, str):
+        raise TypeError(f"explain_page: title: expected a text, got {shown(title)}.")
     descent = Descent(net, loss, params, x, y)
     run = descent.start
     m, sizes = len(run.costs), run.sizes
@@ -138,9 +140,11 @@ def explain_page(
 
 
 def _checked_rates(learning_rate: Any) -> list[float]:
-    several = learning_rate.tolist() if is_array(learning_rate) else learning_rate
-    several = several if is_list(several) else [several]
     name, rule = "explain_page: learning_rate", "learning rates, finite and above 0"
+    if is_array(learning_rate):
+        as_array(name, learning_rate)
+        learning_rate = np.asarray(learning_rate).tolist()
+    several = learning_rate if is_list(learning_rate) else [learning_rate]
     if not several:
         raise ValueError(f"{name}: expected {rule}, got none.")
     return [scalars.number(name, rate, rule, lambda rate: 0 < rate < math.inf) for rate in several]

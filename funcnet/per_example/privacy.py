@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet._core import contractions
-from funcnet._core.arguments import one_key, params_struct, shown
+from funcnet._core.arguments import is_array, one_key, params_struct, shown
 from funcnet._core.keys import typed
 from funcnet._core.masks import Masked, flags_of, masked
 from funcnet._core.numerics import accumulation_type
@@ -180,10 +180,10 @@ def _refuse(name: str, value: Any, above: bool) -> None:
     """Refuse a number that is not finite, or not above 0 (or 0 at least), where its value is known."""
     if isinstance(value, jax.core.Tracer):
         return
-    real = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
-    if not real or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+    real = isinstance(value, int | float) or (is_array(value) and jnp.issubdtype(value.dtype, jnp.number))
+    if not real or isinstance(value, bool):
         raise TypeError(f"{name}: expected one finite number, got {shown(value)}.")
-    number = np.asarray(value)
+    number = np.asarray(float(value) if isinstance(value, int) else value)
     if number.shape != () or not np.isfinite(number) or number < 0 or (above and number == 0):
         raise ValueError(
             f"{name}: expected one finite number, {'above 0' if above else '0 or more'}, got {shown(value)}."

@@ -23,7 +23,7 @@ def at_once(net: AnyLayer, examples: int) -> int:
 
 
 def checked_threshold(caller: str, threshold: Any) -> float:
-    return scalars.number(f"{caller}: threshold", threshold, "a number", lambda value: not np.isnan(value))
+    return scalars.number(f"{caller}: threshold", threshold, "a number", lambda value: value == value)
 
 
 def classes_of(caller: str, name: str, given: ArrayLike, threshold: float) -> tuple[np.ndarray, int]:

@@ -66,6 +66,8 @@ def checked_job(job: Job, state: TrainState, epochs: int | None, ends: bool = Fa
     """
     x, y, weights = job.data
     options = checked_epoch(job.options, state, x)
+    if not jax.tree.leaves(state.params):
+        raise ValueError(f"net: {options.net} has no parameters to train.")
     job = job._replace(options=options)
     if options.privacy is not None:
         _check_private(options, options.privacy, state)
@@ -106,7 +108,7 @@ def _check_host_data(options: Options, params: Params, data: Data) -> None:
 
 def _check_stopping(stopping: Any, columns: tuple[str, ...]) -> None:
     if not isinstance(stopping, EarlyStopping | None):
-        raise TypeError(f"early_stopping: expected EarlyStopping(patience=10), say, got {stopping!r}.")
+        raise TypeError(f"early_stopping: expected EarlyStopping(patience=10), say, got {arguments.shown(stopping)}.")
     if stopping is not None and stopping.monitor not in columns:
         raise ValueError(
             f"{stopping}: nothing recorded is called {stopping.monitor}; there are {', '.join(columns)}. Set monitor, "
@@ -131,7 +133,7 @@ def _columns(job: Job, state: TrainState) -> tuple[str, ...]:
 def _check_private(options: Options, privacy: Any, state: TrainState) -> None:
     """Refuse what cannot be private, and say why."""
     if not isinstance(privacy, Privacy):
-        raise TypeError(f"privacy: expected Privacy(max_norm, noise_multiplier), got {privacy!r}.")
+        raise TypeError(f"privacy: expected Privacy(max_norm, noise_multiplier), got {arguments.shown(privacy)}.")
     accounting()
     stopping = options.early_stopping
     if isinstance(stopping, EarlyStopping) and not stopping.monitor.startswith("validation_"):

@@ -55,6 +55,8 @@ def train_state(optimizer: optax.GradientTransformation, params: Params, key: ja
     """
     check_optimizer(optimizer)
     key = arguments.one_key("key", key)
+    if hasattr(params, "params"):
+        raise TypeError(f"params: expected parameters, got a {type(params).__name__}. Use its params: state.params.")
     arguments.check_arrays("params", params, "fn.init(net, key)")
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 

@@ -70,7 +70,11 @@ ROWS = {
     "a key for x": (partial(predict, jax.random.key(0)), TypeError, ["x: expected numbers, got a random key"]),
     "too large an integer": (partial(predict, 10**30), ValueError, ["x: expected numbers that an array can hold"]),
     "a state for params": (partial(predict, params=state()), TypeError, ["params: ", "TrainState", "state.params"]),
-    "no params": (partial(predict, params=None), ValueError, ["params: layer 1, b is missing", "fn.init(net, key)"]),
+    "no params": (
+        partial(predict, params=None),
+        TypeError,
+        ["params: expected parameters, got None", "fn.init(net, key)"],
+    ),
     "a class for a network": (partial(predict, net=fn.Tanh), TypeError, ["net: ", "the class Tanh", "Write Tanh(...)"]),
     "params for a state": (
         partial(of_epoch, state=RIGHT["params"]),
