@@ -67,6 +67,9 @@ def instance(value: Any) -> str:
 
 
 def _read(name: str, values: Any) -> jax.Array:
+    listed = jax.tree.leaves(values) if isinstance(values, list | tuple) else ()
+    if any(isinstance(leaf, str) for leaf in listed):  # JAX would ask NumPy for a type of that name
+        raise _refusal(name, values)
     if values is None or isinstance(values, bytes | bytearray | dict | set) or hasattr(values, "toarray"):
         raise _refusal(name, values)
     try:

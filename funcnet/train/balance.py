@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet._core import arguments
 from funcnet._core.protocols import ArrayLike
 
 
@@ -39,7 +40,7 @@ def class_weights(y: ArrayLike, wanted: ArrayLike | Mapping[int, float] | None =
     """
     for name, value in (("y", y), ("wanted", wanted)):
         if isinstance(value, jax.core.Tracer):
-            raise TypeError(f"class_weights: {name} is traced, and its values are needed. Call it outside of jit.")
+            raise TypeError(f"{name}: is traced, and class_weights needs its values. Call it outside of jit.")
     classes = _classes(y)
     occurring, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
     each = classes.size / (len(counts) * counts) if wanted is None else _wanted(wanted, occurring)
@@ -48,24 +49,19 @@ def class_weights(y: ArrayLike, wanted: ArrayLike | Mapping[int, float] | None =
 
 def _classes(y: Any) -> np.ndarray:
     """The classes as integers, or an error that says what y is in their place."""
-    try:
-        classes = np.asarray(y)
-    except ValueError:
-        raise TypeError("class_weights: expected an array of classes as y, got rows of unequal lengths.") from None
+    classes = np.asarray(arguments.as_array("y", y))
     column = classes.ndim == 2 and classes.shape[1] == 1
-    is_number = classes.dtype == bool or np.issubdtype(classes.dtype, np.number)
-    if classes.dtype == bool or (is_number and column and np.isin(classes, (0, 1)).all()):
+    if classes.dtype == bool or (column and np.isin(classes, (0, 1)).all()):
         classes = classes.astype(int)
     if not np.issubdtype(classes.dtype, np.integer):
-        numbered = "classes, y = numpy.unique(y, return_inverse=True) numbers them."
-        remedy = "Use y.astype(int), or y.argmax(-1) of one-hot targets." if is_number else numbered
-        raise TypeError(f"class_weights: expected integer classes as y, got {classes.dtype}. {remedy}")
+        remedy = "Use y.astype(int), or y.argmax(-1) of one-hot targets."
+        raise TypeError(f"y: expected integer classes, got {classes.dtype}. {remedy}")
     if classes.ndim == 0 or classes.size == 0 or classes.min() < 0:
         got = "none" if classes.size == 0 else f"one number, {classes}" if classes.ndim == 0 else classes.min()
-        raise ValueError(f"class_weights: expected classes 0 … C-1 as y, got {got}.")
+        raise ValueError(f"y: expected classes 0 … C-1, got {got}.")
     if classes.ndim == 2 and not column and classes.max() == 1 and (classes.sum(1) == 1).all():
         raise ValueError(
-            f"class_weights: y of shape {classes.shape} is one-hot. Use y.argmax(-1); if its columns are positions, "
+            f"y: of shape {classes.shape} is one-hot. Use y.argmax(-1); if its columns are positions, "
             "class_weights(y.ravel()).reshape(y.shape)."
         )
     return classes[:, 0] if column else classes
@@ -74,23 +70,20 @@ def _classes(y: Any) -> np.ndarray:
 def _wanted(wanted: Any, occurring: np.ndarray) -> np.ndarray:
     """The weight that was asked for of each class that occurs."""
     named = wanted if isinstance(wanted, Mapping) else None
-    values = wanted if named is None else list(named.values())
-    flat = isinstance(values, list | tuple | np.ndarray | jax.Array) or hasattr(values, "__array__")
-    each = np.asarray(values) if flat and np.ndim(values) == 1 else np.asarray(None)
-    if each.dtype == bool or not np.issubdtype(each.dtype, np.number) or np.iscomplexobj(each):
-        raise TypeError(f"class_weights: expected a number for each class as wanted, (C,) or a dict, got {wanted!r}.")
+    each = np.asarray(arguments.as_array("wanted", wanted if named is None else list(named.values())))
+    if each.ndim != 1 or each.dtype == bool:
+        got = arguments.shown(wanted)
+        raise TypeError(f"wanted: expected a number for each class, (C,) or a dict from class to weight, got {got}.")
     if not np.isfinite(each).all() or (each < 0).any():
-        raise ValueError(f"class_weights: expected finite weights of 0 or more as wanted, got {wanted!r}.")
+        raise ValueError(f"wanted: expected finite weights of 0 or more, got {each.tolist()}.")
     if named is None:
         if occurring.max() >= len(each):
-            raise ValueError(
-                f"class_weights: wanted has shape {each.shape}, expected a weight for each class 0 … {occurring.max()}."
-            )
+            raise ValueError(f"wanted: has shape {each.shape}, expected a weight for each class 0 … {occurring.max()}.")
         return each[occurring]
-    unnamed, unused = [c for c in occurring.tolist() if c not in named], [c for c in named if c not in occurring]
+    classes = occurring.tolist()
+    unnamed, unused = [c for c in classes if c not in named], [c for c in named if c not in classes]
     if unnamed and unused:
         raise ValueError(
-            f"class_weights: wanted names {unused[0]!r}, which y lacks, and not class {unnamed[0]}, which y has. Name "
-            "every class."
+            f"wanted: names {unused[0]!r}, which y lacks, and not class {unnamed[0]}, which y has. Name every class."
         )
-    return np.array([named.get(c, 1.0) for c in occurring.tolist()])
+    return np.array([named.get(c, 1.0) for c in classes])
