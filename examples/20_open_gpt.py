@@ -40,10 +40,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A GPT with its insides open.", formatter_class=usage)
     parser.add_argument("--steps", type=int, default=2000, help="updates, of 16 passages of 128 letters each")
     parser.add_argument("--samples", type=int, default=4, help="how often it writes on its way, the end included")
-    parser.add_argument("--quick", action="store_true", help="80 updates and two samples, whatever is said above")
+    parser.add_argument(
+        "--quick", action="store_true", help="two blocks, 80 updates, two samples, whatever is said above"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/attention.png"), help="where the picture goes")
     chosen = parser.parse_args()
+    chosen.blocks = 2 if chosen.quick else 4
     if chosen.quick:
         chosen.steps, chosen.samples = 80, 2
     if chosen.samples < 1 or chosen.steps < 10 * chosen.samples:
@@ -83,7 +86,7 @@ def main() -> None:
     chosen = arguments()
     each = chosen.steps // chosen.samples
     (x, y), held = passages(each * chosen.samples * BATCH, HELD, LENGTH)
-    net = fn.gpt(vocabulary=256, length=LENGTH, n=128, heads=4, depth=4)
+    net = fn.gpt(vocabulary=256, length=LENGTH, n=128, heads=4, depth=chosen.blocks)
     params = fn.init(net, jax.random.key(chosen.seed))
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"{len(x):,} passages of {LENGTH} letters, {count:,} parameters")
@@ -114,7 +117,7 @@ def main() -> None:
     bp = jax.jit(fn.backprop)(net, LOSS, state.params, *held)
     print("\nhow the error travels                       rms of δ    rms of the gradient")
     for name, sizes in fn.gradient_flow(net, bp, state.params).items():
-        if "block" not in name or "block 1" in name or "block 4" in name:
+        if "block" not in name or "block 1" in name or f"block {chosen.blocks}" in name:
             print(f"{name:<44}{sizes['delta']:8.2e}    {sizes['gradient']:8.2e}")
 
     norms = np.sqrt(jax.jit(fn.example_square_norms)(net, bp))

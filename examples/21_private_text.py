@@ -51,10 +51,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=8e-3, help="of Adam")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise")
     parser.add_argument("--picture", type=Path, default=Path("output/private_text.png"), help="where the picture goes")
-    parser.add_argument("--quick", action="store_true", help="2048 passages, 2 epochs, whatever is said above")
+    parser.add_argument("--quick", action="store_true", help="1024 passages, 2 epochs, whatever is said above")
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.passages, chosen.epochs = 2048, 2
+        chosen.passages, chosen.epochs = 1024, 2
     if min(chosen.epochs, chosen.batch_size) < 1 or chosen.passages < chosen.batch_size:
         parser.error("--epochs and --batch-size must be 1 or more, --passages at least --batch-size")
     if min(chosen.epsilon, chosen.max_norm, chosen.learning_rate) <= 0:

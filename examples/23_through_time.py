@@ -98,11 +98,12 @@ def arguments() -> argparse.Namespace:
     usage = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description="Error signals through time.", formatter_class=usage)
     parser.add_argument("--steps", type=int, default=1500, help="updates, of 32 passages of 64 letters each")
-    parser.add_argument("--quick", action="store_true", help="60 updates")
+    parser.add_argument("--quick", action="store_true", help="60 updates of a plain net and an LSTM alone")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--picture", type=Path, default=Path("output/through_time.png"), help="where the picture goes")
     chosen = parser.parse_args()
     chosen.steps = 60 if chosen.quick else chosen.steps
+    chosen.layers = ("plain", "LSTM") if chosen.quick else tuple(LAYERS)
     if chosen.steps < 10:
         parser.error("--steps must be 10 or more")
     chosen.picture.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +134,8 @@ def main() -> None:
     rate = optax.warmup_cosine_decay_schedule(0.0, 4e-3, chosen.steps // 10, chosen.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     signals, begun = {}, np.frombuffer(b"\n    def ", np.uint8)[None]
-    for name, layer in LAYERS.items():
-        net = fn.Chain(fn.Embedding(256, N), layer(), fn.Dense(N, 256))
+    for name in chosen.layers:
+        net = fn.Chain(fn.Embedding(256, N), LAYERS[name](), fn.Dense(N, 256))
         state = fn.train_state(optimizer, fn.init(net, jax.random.key(chosen.seed)), jax.random.key(chosen.seed + 1))
         before = reached(net, state.params, *held)
         state, history = fn.fit(net, LOSS, optimizer, state, train, epochs=1, batch_size=BATCH, validation=held)
