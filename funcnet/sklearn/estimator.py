@@ -56,19 +56,28 @@ def _seed(draw: Any) -> int:
     return int(draw.randint(2**31 - 1))
 
 
-ROWS: list[int] = []  # that tables were filled up to
+ROWS: list[int] = []  # that tables to learn from were filled up to
 
 
 def rows_for(m: int) -> int:
-    """Rows that m are filled up to: as for an earlier table of nearly as many, so that folds share a program.
+    """Rows that m are filled up to: as for the first table of nearly as many, so that folds share a program.
 
-    Else it is a multiple of a sixteenth of a power of two, with room for one more, as the next fold may have.
+    Without one it is a round number, with room for one row more, as the next fold may have. The first that suits m
+    stays the first, so equal fits give equal bits.
     """
-    step = max(16, 2 ** (m.bit_length() - 4))
-    near = [rows for rows in ROWS if m <= rows <= m + step]
-    if not near:
-        ROWS.append(-(-(m + 1) // step) * step)
-    return min(near, default=ROWS[-1])
+    near = next((rows for rows in ROWS if m <= rows <= m + _step(m)), None)
+    if near is None:
+        ROWS.append(near := _rounded(m + 1))
+    return near
+
+
+def _step(m: int) -> int:
+    """A sixteenth of a power of two, 16 or more."""
+    return max(16, 2 ** (m.bit_length() - 4))
+
+
+def _rounded(m: int) -> int:
+    return -(-m // _step(m)) * _step(m)
 
 
 def _filled_up(data: Data) -> Data:
@@ -266,7 +275,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         x = self._checked(X)
         with precision(self._dtype):
             x = self._typed(x)
-            return np.asarray(_outputs(self.net_, self.params_, filled(x, rows_for(len(x)))))[: len(x)]
+            return np.asarray(_outputs(self.net_, self.params_, filled(x, _rounded(len(x)))))[: len(x)]
 
     def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any, one_epoch: bool) -> np.ndarray | None:
         if sample_weight is None:
@@ -278,10 +287,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _penalty(self, size: int, weights: np.ndarray | None) -> L2 | None:
         """scikit-learn's alpha: ½ α Σ w² / (the batch's weight)."""
-        names = [
-            getattr(path[-1], "key", None) for path, _ in jax.tree_util.tree_leaves_with_path(self.params_) if path
-        ]
-        if not {"w", "u"} & set(names):
+        if not (self._leaves("w") or self._leaves("u")):
             return None
         return L2(float(self.alpha / (2 * size * (1 if weights is None else float(weights.mean())))))
 

@@ -28,9 +28,8 @@ def check_settings(estimator: Any, one_epoch: bool) -> None:
         TypeError, ValueError: an argument of the wrong kind, or out of its range.
     """
     values = estimator.get_params(deep=False)
-    for name, choices in CHOICES.items():
-        if values[name] not in choices:
-            raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {values[name]!r}.")
+    for name, among in CHOICES.items():
+        scalars.choice(name, values[name], among)
     for name in FLAGS:
         scalars.flag(name, values[name])
     for names, expected, fits in (
@@ -42,9 +41,9 @@ def check_settings(estimator: Any, one_epoch: bool) -> None:
         for name in names:
             scalars.number(name, values[name], expected, fits)
     for name in COUNTS:
-        if not (name == "n_iter_no_change" and values[name] == np.inf):
+        if not (name == "n_iter_no_change" and isinstance(values[name], float) and values[name] == np.inf):
             scalars.integer(name, values[name], "a whole number, 1 or more", 1)
-    if values["batch_size"] != "auto":
+    if not (isinstance(values["batch_size"], str) and values["batch_size"] == "auto"):
         scalars.integer("batch_size", values["batch_size"], '"auto", or a whole number, 1 or more', 1)
     if values["net"] is not None:
         arguments.check_layer_functions(values["net"])

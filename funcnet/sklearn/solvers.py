@@ -152,7 +152,7 @@ def train(
     except KeyboardInterrupt:
         warnings.warn("The training was interrupted; it keeps what it has learned.", stacklevel=2)
         has_ended = True
-    at_best = run(lean, *best) if watched.startswith("validation") else progress
+    at_best = run(lean, *best) if sign < 0 and rule.best < np.inf else progress  # a score may never be a number
     return Trained(progress.state, at_best.state.params, columns, has_ended)
 
 

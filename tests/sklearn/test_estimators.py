@@ -144,6 +144,20 @@ def test_early_stopping_gives_the_best_epoch_back():
         assert distance(stopped, until_then) == 0
 
 
+def test_a_score_that_is_never_a_number_costs_no_training():
+    flat = np.stack([CELLS[:, 0], np.ones(90)], -1)  # R² of what never varies is NaN
+    model = MLPRegressor(**SMALL | {"max_iter": 5}, early_stopping=True).fit(CELLS, flat)
+    assert np.isnan(model.validation_scores_).all()
+    assert distance(model, MLPRegressor(**SMALL | {"max_iter": 1}, early_stopping=True).fit(CELLS, flat)) > 1e-4
+
+
+def test_equal_fits_give_equal_bits_whatever_was_fitted_between():
+    first = MLPClassifier(**SMALL).fit(IRIS[:144], KINDS[:144])
+    for rows in (130, 141, 150):
+        MLPClassifier(**SMALL | {"max_iter": 1}).fit(IRIS[:rows], KINDS[:rows]).predict(IRIS[: rows - 5])
+    assert distance(MLPClassifier(**SMALL).fit(IRIS[:144], KINDS[:144]), first) == 0
+
+
 def test_epochs_one_by_one_and_from_a_file_are_those_of_a_whole_training():
     options = SMALL | {"solver": "sgd", "max_iter": 3}
     whole = MLPClassifier(**options).fit(IRIS, KINDS)
@@ -299,8 +313,8 @@ def test_what_is_not_enough_says_so():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"solver": "newton"}, "solver: expected one of 'adam', 'sgd', 'lbfgs', got 'newton'"),
-        ({"learning_rate": "falling"}, "learning_rate: expected one of 'constant', 'invscaling', 'adaptive'"),
+        ({"solver": "newton"}, "solver: expected 'adam' or 'sgd' or 'lbfgs', got 'newton'"),
+        ({"learning_rate": "falling"}, "learning_rate: expected 'constant' or 'invscaling' or 'adaptive'"),
         (
             {"activation": "swish"},
             r"activation: expected one of 'identity', .* or a layer such as fn.GELU\(\), got 'swish'",
